@@ -1,0 +1,73 @@
+"""Base classes of plugins: an Embedder turns content into tokens, a Detector into named signals.
+
+A plugin is a class. It is constructed with its table of ``moderator.toml`` (``[plugins.<name>]``),
+which must be cheap; ``load`` fetches weights and is the first place that may import torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from moderator.types import Content, Embedding, Modality, Signal, SignalSpec
+
+
+class Plugin(ABC):
+    """What embedders and detectors have in common."""
+
+    name: ClassVar[str]
+    """Unique among installed plugins, in lower case with dashes: ``text-minilm``."""
+
+    modality: ClassVar[Modality]
+    """The only modality this plugin is ever handed."""
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """``options`` is the plugin's table of ``moderator.toml``; raise ``PluginError`` on a bad one."""
+        self.options: Mapping[str, Any] = dict(options or {})
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Declared code version plus weights digest, e.g. ``1:ab12…``; same fingerprint, same output.
+
+        Available after ``load``. Never a hash of source files: reformatting must not change it.
+        """
+
+    @abstractmethod
+    def load(self, device: str) -> None:
+        """Fetch weights and get ready on ``device`` (``"cpu"``, ``"cuda"``…). Called once, before use."""
+
+    @classmethod
+    @abstractmethod
+    def examples(cls) -> Sequence[Content]:
+        """A few contents the contract checks run on (``moderator plugins check``)."""
+
+
+class Embedder(Plugin):
+    """Turns each content into a sequence of tokens that the fusion classifier reads."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Width of the tokens. Available after ``load``."""
+
+    @abstractmethod
+    def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:
+        """One embedding per content, in order. The result for a content must not depend on its batch."""
+
+
+class Detector(Plugin):
+    """Finds named things in content: listed words, nudity, personal data, known images."""
+
+    @property
+    @abstractmethod
+    def signals(self) -> Sequence[SignalSpec]:
+        """Every signal this detector may emit. Available after construction, before ``load``."""
+
+    @abstractmethod
+    def detect_batch(self, contents: Sequence[Content]) -> list[list[Signal]]:
+        """The signals found in each content, in order; an empty list where nothing was found.
+
+        Evidence spans are relative to the content; the pipeline moves them to the part.
+        """

@@ -1,0 +1,172 @@
+"""All configuration, read once: defaults < ``moderator.toml`` < ``MODERATOR_*`` environment < arguments.
+
+Scalars come from the top level of the file or the environment (``MODERATOR_DEVICE=cpu``); limits from
+``[limits]`` or ``MODERATOR_LIMITS_MAX_BYTES``; plugin options only from ``[plugins.<name>]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from moderator.errors import SettingsError
+
+_NO_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of one part is read. Beyond a ``max_*`` limit the part goes to review with the reason;
+    beyond the number of windows or frames it is sampled over its whole length and coverage recorded."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    """Encoded size of one part, bytes."""
+    max_pixels: int = 64_000_000
+    """Width × height of one frame, from the header, before decoding."""
+    max_frames: int = 10_000
+    """Frames of an animation, from the header."""
+    max_seconds: float = 4 * 3600.0
+    """Length of one audio part, seconds."""
+    text_window: int = 800
+    """Characters of the original per text window."""
+    text_overlap: int = 80
+    """Characters two neighbouring text windows share."""
+    text_windows: int = 400
+    """Windows looked at per text part; the default covers 288,000 characters."""
+    frames: int = 8
+    """Frames looked at per animation, first and last included."""
+    audio_window: float = 10.0
+    """Seconds per audio window."""
+    audio_windows: int = 30
+    """Windows looked at per audio part; the default covers 5 minutes."""
+    image_side: int = 1024
+    """Decoded frames are shrunk so that the longer side is at most this many pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured. Built by ``load_settings``; passed down, never global."""
+
+    db: str = "sqlite:///moderator.db"
+    device: str = "auto"
+    model: str = "default"
+    """``default`` or a directory written by ``moderator train``."""
+    policy: str = "default"
+    """A policy name or a YAML file."""
+    batch_size: int = 512
+    """Items judged together. Memory grows with it, verdicts do not depend on it."""
+    plugin_timeout: float = 60.0
+    """Seconds one plugin may spend on one batch of contents before its items are marked."""
+    allow_plugins: tuple[str, ...] | None = None
+    """Entry-point names that may be imported; ``None`` allows every installed plugin."""
+    limits: Limits = field(default_factory=Limits)
+    plugins: Mapping[str, Mapping[str, Any]] = field(default=_NO_OPTIONS)
+    """Plugin name → its options."""
+
+
+def load_settings(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    **overrides: Any,
+) -> Settings:
+    """Read settings. ``file`` defaults to ``MODERATOR_CONFIG`` or ``./moderator.toml`` if present.
+
+    ``overrides`` with the value ``None`` are ignored. Raises ``SettingsError`` naming the key and
+    where it came from.
+    """
+    env = os.environ if environ is None else environ
+    named = file or (Path(env["MODERATOR_CONFIG"]) if env.get("MODERATOR_CONFIG") else None)
+    path = named or Path("moderator.toml")
+    table: dict[str, Any] = {}
+    if named is not None or path.is_file():
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{path}: cannot be read as TOML: {error}") from error
+    scalars, limits, plugins = _from_file(table, str(path))
+    _apply_environment(env, scalars, limits)
+    scalars.update({key: value for key, value in overrides.items() if value is not None})
+    unknown = set(scalars) - {f.name for f in dataclasses.fields(Settings)}
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(sorted(unknown))}")
+    return Settings(
+        **scalars,
+        limits=Limits(**limits),
+        plugins=MappingProxyType({name: MappingProxyType(dict(value)) for name, value in plugins.items()}),
+    )
+
+
+_NESTED = ("limits", "plugins")
+
+
+def _scalar_fields() -> dict[str, Any]:
+    default = Settings()
+    return {f.name: getattr(default, f.name) for f in dataclasses.fields(Settings) if f.name not in _NESTED}
+
+
+def _limit_fields() -> dict[str, Any]:
+    return dataclasses.asdict(Limits())
+
+
+def _from_file(
+    table: dict[str, Any], where: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
+    limits = table.pop("limits", {})
+    plugins = table.pop("plugins", {})
+    for name, value in (("limits", limits), ("plugins", plugins)):
+        if not isinstance(value, dict):
+            raise SettingsError(f"{where}: [{name}] must be a table")
+    for name, options in plugins.items():
+        if not isinstance(options, dict):
+            raise SettingsError(f"{where}: [plugins.{name}] must be a table of options")
+    known = _scalar_fields()
+    scalars = {key: _checked(f"{where}: {key}", value, known, key) for key, value in table.items()}
+    known = _limit_fields()
+    return (
+        scalars,
+        {key: _checked(f"{where}: limits.{key}", value, known, key) for key, value in limits.items()},
+        plugins,
+    )
+
+
+def _apply_environment(env: Mapping[str, str], scalars: dict[str, Any], limits: dict[str, Any]) -> None:
+    for key in _scalar_fields():
+        name = f"MODERATOR_{key.upper()}"
+        if name in env:
+            scalars[key] = _parsed(name, env[name], _scalar_fields()[key], key)
+    for key, default in _limit_fields().items():
+        name = f"MODERATOR_LIMITS_{key.upper()}"
+        if name in env:
+            limits[key] = _parsed(name, env[name], default, key)
+
+
+def _parsed(where: str, text: str, default: Any, key: str) -> Any:
+    if key == "allow_plugins":
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    try:
+        value = type(default)(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}={text!r} is not a {type(default).__name__}") from error
+    return _checked(where, value, {key: default}, key)
+
+
+def _checked(where: str, value: Any, known: Mapping[str, Any], key: str) -> Any:
+    if key not in known:
+        raise SettingsError(f"{where}: unknown setting; known are {', '.join(sorted(known))}")
+    if key == "allow_plugins":
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise SettingsError(f"{where}: must be a list of entry-point names, got {value!r}")
+        return tuple(value)
+    default = known[key]
+    wanted = (int, float) if isinstance(default, float) else type(default)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        raise SettingsError(f"{where}: must be a {type(default).__name__}, got {value!r}")
+    if isinstance(default, (int, float)) and value <= 0 and key != "text_overlap":
+        raise SettingsError(f"{where}: must be above 0, got {value!r}")
+    return value
