@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from moderator.types import Content, Embedding, Modality, Signal, SignalSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 class Plugin(ABC):
@@ -55,6 +60,31 @@ class Embedder(Plugin):
     @abstractmethod
     def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:
         """One embedding per content, in order. The result for a content must not depend on its batch."""
+
+
+class TrainableEmbedder(Embedder):
+    """An embedder whose own weights ``moderator train`` can fit before the fusion model.
+
+    Its first token (``tokens[0]``) is a summary of the whole content: training puts a linear head per
+    label on it, then throws the head away. Use order: ``initialise`` instead of ``load``, then
+    ``inputs``/``forward`` per batch, then ``save``.
+    """
+
+    @abstractmethod
+    def initialise(self, device: str, seed: int) -> torch.nn.Module:
+        """Fresh weights from ``seed``; returns the module whose parameters are to be trained."""
+
+    @abstractmethod
+    def inputs(self, contents: Sequence[Content], rng: np.random.Generator | None = None) -> Any:
+        """Features of a batch, made on the CPU. With ``rng``, augmented at random (training)."""
+
+    @abstractmethod
+    def forward(self, inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens ``(B, T, dim)`` and mask ``(B, T)``, True where a token is real. Differentiable."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the weights as one safetensors file that ``load`` reads (option ``weights``)."""
 
 
 class Detector(Plugin):
