@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from moderator.weights import Weights
+
 
 class Plugin(ABC):
     """What embedders and detectors have in common."""
@@ -42,6 +44,13 @@ class Plugin(ABC):
     @abstractmethod
     def load(self, device: str) -> None:
         """Fetch weights and get ready on ``device`` (``"cpu"``, ``"cuda"``…). Called once, before use."""
+
+    def weights(self) -> Sequence[Weights]:
+        """The weights files ``load`` would read, found but not opened; empty if there are none.
+
+        For ``moderator models list``. Raises ``WeightsError`` where they are missing.
+        """
+        return ()
 
     @classmethod
     @abstractmethod

@@ -66,7 +66,7 @@ class Settings:
     allow_plugins: tuple[str, ...] | None = None
     """Entry-point names that may be imported; ``None`` allows every installed plugin."""
     limits: Limits = field(default_factory=Limits)
-    plugins: Mapping[str, Mapping[str, Any]] = field(default=_NO_OPTIONS)
+    plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NO_OPTIONS)
     """Plugin name → its options."""
 
 

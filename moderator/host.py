@@ -1,0 +1,262 @@
+"""PluginHost: finds plugins, keeps one plugin's failure from touching the others, says what it has.
+
+pluggy stops at the first entry point that fails to import and at the first hook that raises, so both
+are done here one by one, and whatever goes wrong becomes a ``PluginFailure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+import pluggy
+
+from moderator import hookspecs
+from moderator.contract import checked_class, checked_signals
+from moderator.errors import ModeratorError, PluginError
+from moderator.plugin import Detector, Embedder, Plugin
+from moderator.settings import Settings
+from moderator.types import PluginFailure, SignalSpec
+
+GROUP: Final = "moderator"
+"""The entry-point group plugins are found in."""
+
+_SHIPPED_WITH: Final = "moderator"
+_POLICY_SUFFIXES: Final = (".yaml", ".yml")
+# A plugin that calls sys.exit() must not end a scan; Ctrl-C must.
+_FAILURES: Final = (Exception, SystemExit)
+
+P = TypeVar("P", bound=Plugin)
+
+
+class PluginHost:
+    """Every usable embedder, detector and policy, and why the others are not.
+
+    ``embedders`` and ``detectors`` are constructed, not loaded: weights are fetched when a model or a
+    policy needs them. ``policies`` are files by name (stem). Names are unique across all three; the
+    plugin registered first keeps its name. ``origins`` says where each name comes from
+    (``"text (moderator 0.1.0)"``), ``registered`` which entry points were imported, ``blocked`` which
+    were not, and why.
+    """
+
+    embedders: Mapping[str, Embedder]
+    detectors: Mapping[str, Detector]
+    policies: Mapping[str, Traversable]
+    origins: Mapping[str, str]
+    registered: Mapping[str, str]
+    blocked: Mapping[str, str]
+    failures: Sequence[PluginFailure]
+
+    def __init__(
+        self,
+        plugins: Mapping[str, object],
+        settings: Settings | None = None,
+        *,
+        distributions: Mapping[str, str] | None = None,
+        blocked: Mapping[str, str] | None = None,
+        failures: Iterable[PluginFailure] = (),
+    ) -> None:
+        """Register modules (or any objects with hook implementations) by name, in the given order.
+
+        ``distributions`` says which installed distribution a plugin came with. ``blocked`` and
+        ``failures`` carry what happened before, during discovery.
+        """
+        self._settings = settings or Settings()
+        self._distributions = dict(distributions or {})
+        self._embedders: dict[str, Embedder] = {}
+        self._detectors: dict[str, Detector] = {}
+        self._policies: dict[str, Traversable] = {}
+        self._origins: dict[str, str] = {}
+        self._registered: dict[str, str] = {}
+        self._failures = list(failures)
+        self._signals: dict[str, tuple[SignalSpec, str]] = {}
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._known_hooks = ", ".join(sorted(vars(self._manager.hook)))
+
+        self.embedders = MappingProxyType(self._embedders)
+        self.detectors = MappingProxyType(self._detectors)
+        self.policies = MappingProxyType(self._policies)
+        self.origins = MappingProxyType(self._origins)
+        self.registered = MappingProxyType(self._registered)
+        self.blocked = MappingProxyType(dict(blocked or {}))
+        for name, plugin in plugins.items():
+            if self._register(name, plugin):
+                self._collect(name, plugin)
+        self._check_option_tables()
+        self.failures = tuple(self._failures)
+
+    @classmethod
+    def discover(cls, settings: Settings) -> PluginHost:
+        """Import every allowed entry point of the group ``moderator`` and register what it provides.
+
+        Plugins shipped with the toolkit come first, so that none can take over their names; then all
+        in the order of their entry-point names. With ``settings.allow_plugins``, others are not imported.
+        """
+        plugins: dict[str, object] = {}
+        distributions: dict[str, str] = {}
+        blocked: dict[str, str] = {}
+        failures: list[PluginFailure] = []
+        for entry in sorted(entry_points(group=GROUP), key=_order):
+            distribution = _distribution(entry)
+            if settings.allow_plugins is not None and entry.name not in settings.allow_plugins:
+                blocked[entry.name] = f"{distribution}: not in allow_plugins"
+                continue
+            if entry.name in distributions:
+                failures.append(
+                    PluginFailure(
+                        entry.name,
+                        "load",
+                        f"{distribution} and {distributions[entry.name]} both have an entry point of this "
+                        "name; uninstall one of them",
+                    )
+                )
+                continue
+            distributions[entry.name] = distribution
+            try:
+                plugins[entry.name] = entry.load()
+            except _FAILURES as error:
+                failures.append(PluginFailure(entry.name, "load", _reason(error)))
+        failures.extend(
+            PluginFailure(
+                name, "load", "named in allow_plugins, but no installed package has this entry point"
+            )
+            for name in settings.allow_plugins or ()
+            if name not in distributions
+        )
+        return cls(plugins, settings, distributions=distributions, blocked=blocked, failures=failures)
+
+    def _fail(self, plugin: str, stage: str, error: BaseException | str) -> None:
+        reason = error if isinstance(error, str) else _reason(error)
+        self._failures.append(PluginFailure(plugin, stage, reason))
+
+    def _register(self, name: str, plugin: object) -> bool:
+        if self._manager.is_registered(plugin):
+            self._fail(name, "register", f"is the same object as plugin {self._manager.get_name(plugin)!r}")
+            return False
+        try:
+            self._manager.register(plugin, name)
+        except _FAILURES as error:
+            # pluggy keeps the hooks it took before the bad one; half a plugin is no plugin
+            if self._manager.is_registered(plugin):
+                self._manager.unregister(plugin)
+            self._fail(name, "register", error)
+            return False
+        self._registered[name] = self._distributions.get(name, "registered in this process")
+        callers = self._manager.get_hookcallers(plugin) or []
+        for caller in callers:
+            if not caller.has_spec():
+                self._fail(name, "register", f"unknown hook {caller.name!r}; known are {self._known_hooks}")
+        if not callers:
+            self._fail(name, "register", f"implements no hook; known are {self._known_hooks}")
+        return True
+
+    def _collect(self, name: str, plugin: object) -> None:
+        adders = {
+            "register_embedders": self._add_embedder,
+            "register_detectors": self._add_detector,
+            "register_policies": self._add_policy,
+        }
+        for hook, add in adders.items():
+            for made in self._returned(name, plugin, hook):
+                try:
+                    add(name, made)
+                except _FAILURES as error:
+                    self._fail(name, "construct", error)
+
+    def _returned(self, name: str, plugin: object, hook: str) -> list[Any]:
+        """What one plugin's implementation of ``hook`` returned, drained here, where it may raise."""
+        others = [other for other in self._manager.get_plugins() if other is not plugin]
+        try:
+            results = self._manager.subset_hook_caller(hook, others)()
+            for result in results:
+                if isinstance(result, str) or not isinstance(result, Iterable):
+                    raise PluginError(f"{hook} returned {result!r}, expected an iterable")
+            return [each for result in results for each in result]
+        except _FAILURES as error:
+            self._fail(name, hook, error)
+            return []
+
+    def _add_embedder(self, owner: str, made: object) -> None:
+        # mypy refuses an abstract class as type[T]; here it is only compared with
+        kind = checked_class(made, Embedder)  # type: ignore[type-abstract]
+        embedder = self._construct(owner, kind)
+        self._embedders[kind.name] = embedder
+        self._origins[kind.name] = self._origin(owner)
+
+    def _add_detector(self, owner: str, made: object) -> None:
+        kind = checked_class(made, Detector)  # type: ignore[type-abstract]
+        detector = self._construct(owner, kind)
+        try:
+            specs = checked_signals(detector)
+            self._check_ranges(specs)
+        except _FAILURES as error:
+            raise PluginError(f"{kind.name}: {_reason(error)}") from error
+        self._signals.update({spec.name: (spec, kind.name) for spec in specs})
+        self._detectors[kind.name] = detector
+        self._origins[kind.name] = self._origin(owner)
+
+    def _construct(self, owner: str, kind: type[P]) -> P:
+        self._claim(kind.name, owner)
+        try:
+            return kind(self._settings.plugins.get(kind.name))
+        except _FAILURES as error:
+            raise PluginError(f"{kind.name}: {_reason(error)}") from error
+
+    def _check_ranges(self, specs: Iterable[SignalSpec]) -> None:
+        """Two detectors may emit the same signal, but a threshold must mean the same in both."""
+        for spec in specs:
+            other, where = self._signals.get(spec.name, (spec, ""))
+            if (other.low, other.high) != (spec.low, spec.high):
+                raise PluginError(
+                    f"signal {spec.name!r} has the range [{spec.low}, {spec.high}] here and "
+                    f"[{other.low}, {other.high}] in {where}; give it another name"
+                )
+
+    def _add_policy(self, owner: str, file: object) -> None:
+        if not isinstance(file, Traversable):
+            raise PluginError(f"register_policies returned {file!r}, expected files (pathlib or resources)")
+        path = PurePath(file.name)
+        if path.suffix not in _POLICY_SUFFIXES or not file.is_file():
+            raise PluginError(f"policy {file} is not an existing .yaml file")
+        self._claim(path.stem, owner)
+        self._policies[path.stem] = file
+        self._origins[path.stem] = self._origin(owner)
+
+    def _claim(self, name: str, owner: str) -> None:
+        if name in self._origins:
+            raise PluginError(
+                f"{name}: {self._origin(owner)} and {self._origins[name]} both use this name; rename one, "
+                "or leave one out with allow_plugins"
+            )
+
+    def _origin(self, owner: str) -> str:
+        return f"{owner} ({self._registered[owner]})"
+
+    def _check_option_tables(self) -> None:
+        known = sorted({*self._embedders, *self._detectors})
+        for name in self._settings.plugins:
+            if name not in known:
+                self._fail(
+                    name,
+                    "options",
+                    f"[plugins.{name}] configures no usable plugin; usable are {', '.join(known) or 'none'}",
+                )
+
+
+def _order(entry: EntryPoint) -> tuple[bool, str, str]:
+    distribution = _distribution(entry)
+    return distribution.partition(" ")[0] != _SHIPPED_WITH, entry.name, distribution
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+
+
+def _reason(error: BaseException) -> str:
+    """Errors raised on purpose speak for themselves; others need their type to make sense."""
+    return str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"
