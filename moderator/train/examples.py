@@ -1,0 +1,95 @@
+"""What every kind of training data is turned into, and labelled text as JSONL."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from moderator.errors import TrainingError
+from moderator.types import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled item. A label that is absent from ``labels`` is unknown, not negative.
+
+    ``labels``: label → 0, 1 or a soft vote between. ``weak``: 0 human label, 1 indirect, 2 derived
+    from keywords. ``split``: ``train`` or ``valid``. ``group``: what must not be torn apart by a split.
+    """
+
+    item: Item
+    labels: Mapping[str, float]
+    dataset: str
+    lang: str
+    split: str
+    weak: int = 0
+    group: str = ""
+    licence: str = ""
+
+
+def read_text(
+    paths: Sequence[Path],
+    *,
+    labels: Sequence[str],
+    leave_out: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    valid_share: float = 0.05,
+    max_per_source: int | None = None,
+) -> list[Example]:
+    """Read ``.jsonl`` or ``.jsonl.zst`` files: ``id, dataset, lang, text, labels, weak, lic`` a line.
+
+    ``leave_out`` and ``only`` select sources by name. Rows fall into ``valid`` by a hash of their text
+    (so that copies of a text stay together), and where a source has more than ``max_per_source`` rows
+    those with the smallest hash are taken. Rows without any known label are dropped.
+    """
+    by_source: dict[str, list[tuple[float, Example]]] = {}
+    for path in paths:
+        for number, line in enumerate(_lines(path), start=1):
+            try:
+                row = json.loads(line)
+                dataset, text = str(row["dataset"]), str(row["text"])
+                known = {name: float(value) for name, value in row["labels"].items() if name in labels}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise TrainingError(f"{path}:{number}: not a labelled text: {error!r}") from error
+            if dataset in leave_out or (only is not None and dataset not in only) or not known:
+                continue
+            draw = _uniform(text)
+            example = Example(
+                Item.of(id=str(row.get("id", "")), text=text),
+                known,
+                dataset,
+                str(row.get("lang", "")),
+                "valid" if draw < valid_share else "train",
+                int(row.get("weak", 0)),
+                licence=str(row.get("lic", "")),
+            )
+            by_source.setdefault(dataset, []).append((_uniform(text + "#"), example))
+    chosen: list[Example] = []
+    for rows in by_source.values():
+        rows.sort(key=lambda row: row[0])
+        chosen += [example for _, example in rows[:max_per_source]]
+    return chosen
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".zst":
+                with zstandard.ZstdDecompressor().stream_reader(file) as stream:
+                    yield from io.TextIOWrapper(stream, encoding="utf-8")
+            else:
+                yield from io.TextIOWrapper(file, encoding="utf-8")
+    except (OSError, zstandard.ZstdError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read: {error}") from error
+
+
+def _uniform(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone: the same split on every machine."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

