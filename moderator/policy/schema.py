@@ -1,0 +1,47 @@
+"""What a policy is once it has been read and checked. Frozen, and independent of its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moderator.types import Action
+
+CONTEXT = "item"
+"""The variable that holds an item's context in conditions: ``item.surface == "kids"``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: if ``when`` (CEL) holds, the item deserves ``then``; ``why`` is told to people."""
+
+    name: str
+    when: str
+    then: Action
+    why: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A checked policy. Build it with ``load_policy``.
+
+    ``otherwise``: the action when no rule holds. ``on_degraded``: the least an item gets that could
+    not be judged in full. ``digest``: SHA-256 of the file's bytes. ``labels`` and ``signals``: those
+    its conditions mention, so that the caller knows which detectors this policy depends on.
+    """
+
+    name: str
+    version: int
+    rules: tuple[Rule, ...]
+    otherwise: Action
+    on_degraded: Action
+    digest: str
+    description: str = ""
+    labels: frozenset[str] = frozenset()
+    signals: frozenset[str] = frozenset()
+    uses_context: bool = False
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Every name the conditions mention: labels, signals, and ``item`` if the context is used."""
+        return self.labels | self.signals | ({CONTEXT} if self.uses_context else set())
