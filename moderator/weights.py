@@ -7,12 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from moderator.errors import WeightsError
+
+
+_local_only: ContextVar[bool] = ContextVar("local_only", default=False)
+
+
+@contextmanager
+def local_only() -> Iterator[None]:
+    """Within it nothing is downloaded: weights that only the hub has count as missing (for listings)."""
+    token = _local_only.set(True)
+    try:
+        yield
+    finally:
+        _local_only.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,10 @@ def _in_cache(filename: str, repo: str, revision: str) -> Weights | None:
 
 
 def _from_hub(name: str, filename: str, repo: str, revision: str, packages: Sequence[str]) -> Weights:
+    if _local_only.get():
+        raise WeightsError(
+            f"{name}: {filename} is not on this machine; it is fetched from {repo} on the hub when first used"
+        )
     from huggingface_hub import hf_hub_download
 
     try:

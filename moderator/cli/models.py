@@ -1,0 +1,87 @@
+"""``moderator models``: which weights each model would use, where they were found, or how to get them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+
+from moderator.cli.output import json_option, print_rows
+from moderator.errors import ModeratorError
+from moderator.host import PluginHost
+from moderator.plugin import Plugin
+from moderator.settings import Settings, load_settings
+from moderator.weights import Weights, local_only, sha256_of
+
+_CHECKPOINT = "fusion.safetensors"
+
+
+@click.group()
+def models() -> None:
+    """List the models and weights found."""
+
+
+@models.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the fusion checkpoint and the weights of each plugin: file, digest, or what is missing."""
+    settings = load_settings()
+    host = PluginHost.discover(settings)
+    rows = [_checkpoint(settings)]
+    for name, embedder in host.embedders.items():
+        rows += list(_plugin_rows(name, "embedder", embedder))
+    for name, detector in host.detectors.items():
+        rows += [row for row in _plugin_rows(name, "detector", detector) if row["status"] != "no weights"]
+    print_rows(
+        rows,
+        ("id", "kind", "status", "origin", "sha256", "path", "detail"),
+        as_json=as_json,
+        empty="no model is installed",
+    )
+
+
+def _checkpoint(settings: Settings) -> dict[str, Any]:
+    if settings.model == "default":
+        path, origin = Path(str(files("moderator.models.default"))) / _CHECKPOINT, "package"
+    else:
+        path, origin = Path(settings.model) / _CHECKPOINT, "path"
+    if path.is_file():
+        return _row("fusion", "fusion", "found", Weights(path, sha256_of(path), origin))
+    return _row(
+        "fusion",
+        "fusion",
+        "missing",
+        detail=f"no checkpoint at {path}; train one with: moderator train CONFIG, or set model to its folder",
+    )
+
+
+def _plugin_rows(name: str, kind: str, plugin: Plugin) -> Iterator[dict[str, Any]]:
+    try:
+        with local_only():
+            found = list(plugin.weights())
+    except ModeratorError as error:
+        yield _row(name, kind, "missing", detail=str(error))
+    except Exception as error:  # noqa: BLE001 - a plugin's own code; the listing goes on with the reason
+        yield _row(name, kind, "failed", detail=f"{type(error).__name__}: {error}")
+    else:
+        for weights in found:
+            yield _row(name, kind, "found", weights)
+        if not found:
+            yield _row(name, kind, "no weights")
+
+
+def _row(
+    name: str, kind: str, status: str, weights: Weights | None = None, detail: str = ""
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "kind": kind,
+        "status": status,
+        "origin": weights.origin if weights else "",
+        "sha256": weights.sha256 if weights else "",
+        "path": str(weights.path) if weights else "",
+        "detail": detail,
+    }

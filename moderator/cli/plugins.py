@@ -1,0 +1,138 @@
+"""``moderator plugins``: what is installed, what failed and why, and whether it keeps its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from moderator.cli.output import json_option, print_json, print_rows
+from moderator.conformance import check_plugin
+from moderator.host import PluginHost
+from moderator.plugin import Plugin
+from moderator.settings import load_settings
+
+
+@click.group()
+def plugins() -> None:
+    """List installed plugins and check their contracts."""
+
+
+@plugins.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List every embedder, detector and policy, and what failed or is blocked, with the reason."""
+    host = PluginHost.discover(load_settings())
+    print_rows(
+        list(_rows(host)),
+        ("id", "kind", "modality", "status", "origin", "detail"),
+        as_json=as_json,
+        empty="no plugin is installed",
+    )
+
+
+def _rows(host: PluginHost) -> Iterator[dict[str, Any]]:
+    for kind, found in (("embedder", host.embedders), ("detector", host.detectors)):
+        for name, plugin in found.items():
+            yield _row(name, kind, "ok", host.origins[name], modality=plugin.modality.value)
+    for name in host.policies:
+        yield _row(name, "policy", "ok", host.origins[name])
+    for failure in host.failures:
+        origin = host.registered.get(failure.plugin, "")
+        yield _row(failure.plugin, "plugin", "failed", origin, detail=f"{failure.stage}: {failure.error}")
+    for name, reason in host.blocked.items():
+        yield _row(name, "plugin", "blocked", "", detail=reason)
+
+
+def _row(
+    name: str, kind: str, status: str, origin: str, *, modality: str = "", detail: str = ""
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "kind": kind,
+        "modality": modality,
+        "status": status,
+        "origin": origin,
+        "detail": detail,
+    }
+
+
+@plugins.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--device", default="cpu", show_default=True, help="Device to load the plugins on.")
+@json_option
+def check(names: tuple[str, ...], device: str, as_json: bool) -> None:
+    """Load plugins and run the contract suite on their own examples; exit with 1 if any clause is broken.
+
+    NAME is an embedder, a detector, or an entry point (everything it provides). Without NAME, all are
+    checked, and a plugin that could not be imported or constructed counts as broken.
+    """
+    host = PluginHost.discover(load_settings())
+    chosen = _chosen(host, names)
+    reports = [_failed(host, name) for name in _failed_names(host, names)]
+    for report in reports:
+        _print(report, as_json)
+    for name, plugin in chosen.items():
+        reports.append(_checked(name, plugin, host, device))
+        _print(reports[-1], as_json)
+    if as_json:
+        print_json(reports)
+    if not all(report["ok"] for report in reports):
+        raise click.exceptions.Exit(1)
+
+
+def _chosen(host: PluginHost, names: tuple[str, ...]) -> dict[str, Plugin]:
+    usable: dict[str, Plugin] = {**host.embedders, **host.detectors}
+    if not names:
+        return usable
+    failed = {failure.plugin for failure in host.failures}
+    for name in names:
+        if name not in usable and name not in host.registered and name not in failed:
+            raise click.UsageError(
+                f"no embedder, detector or entry point {name!r}; there are "
+                f"{', '.join(sorted({*usable, *host.registered})) or 'none'}"
+            )
+    return {
+        name: plugin
+        for name, plugin in usable.items()
+        if name in names or host.origins[name].partition(" ")[0] in names
+    }
+
+
+def _failed_names(host: PluginHost, names: tuple[str, ...]) -> list[str]:
+    failed = dict.fromkeys(failure.plugin for failure in host.failures)
+    return [name for name in failed if not names or name in names]
+
+
+def _failed(host: PluginHost, name: str) -> dict[str, Any]:
+    checks = [
+        {"check": failure.stage, "ok": False, "detail": failure.error}
+        for failure in host.failures
+        if failure.plugin == name
+    ]
+    return {"id": name, "kind": "plugin", "ok": False, "fingerprint": "", "checks": checks}
+
+
+def _checked(name: str, plugin: Plugin, host: PluginHost, device: str) -> dict[str, Any]:
+    results = check_plugin(plugin, device)
+    loaded = any(result.check == "has a fingerprint" and result.ok for result in results)
+    return {
+        "id": name,
+        "kind": "embedder" if name in host.embedders else "detector",
+        "ok": all(result.ok for result in results),
+        "fingerprint": plugin.fingerprint if loaded else "",
+        "checks": [{"check": each.check, "ok": each.ok, "detail": each.detail} for each in results],
+    }
+
+
+def _print(report: dict[str, Any], as_json: bool) -> None:
+    """One plugin at a time: loading may take long, and what is known should be seen."""
+    if as_json:
+        return
+    checks = report["checks"]
+    held = sum(check["ok"] for check in checks)
+    click.echo(f"{'ok    ' if report['ok'] else 'BROKEN'}  {report['id']}  {held} of {len(checks)} checks")
+    for each in checks:
+        if not each["ok"]:
+            click.echo(f"          {each['check']}: {each['detail']}")
