@@ -195,4 +195,4 @@ def _construct(node: yaml.Node) -> Any:
     try:
         return loader.construct_document(node)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()

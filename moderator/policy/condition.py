@@ -20,13 +20,18 @@ Ranges = Mapping[str, tuple[float, float]]
 
 MAX_LENGTH: Final = 4000
 
-_FUNCTIONS: Final = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FUNCTIONS: Final = _words(
     "size contains startsWith endsWith matches int uint double string bytes timestamp duration dyn type"
     " getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear getHours getMinutes"
-    " getSeconds getMilliseconds".split()
+    " getSeconds getMilliseconds"
 )
-_TYPES: Final = frozenset("bool int uint double string bytes list map null_type type".split())
-_LOGIC: Final = frozenset("_&&_ _||_ !_ _>=_ _>_ _<=_ _<_ _==_ _!=_ _?_:_".split())
+_TYPES: Final = _words("bool int uint double string bytes list map null_type type")
+_LOGIC: Final = _words("_&&_ _||_ !_ _>=_ _>_ _<=_ _<_ _==_ _!=_ _?_:_")
 _MAX_SAMPLES: Final = 4096
 
 
@@ -41,9 +46,7 @@ class Condition:
 def check_condition(source: str, ranges: Ranges) -> Condition:
     """Check ``source`` against the labels and signals in ``ranges``; never raises."""
     if len(source) > MAX_LENGTH:
-        return _broken(
-            f"condition has {len(source)} characters; at most {MAX_LENGTH} are read, split the rule"
-        )
+        return _broken(f"condition has {len(source)} characters; at most {MAX_LENGTH} are read: split it")
     try:
         program = cel.compile(source)
     except ValueError as error:
@@ -94,9 +97,8 @@ def _bad_patterns(tokens: list[Token]) -> list[str]:
             cel.compile(f"''.matches({literal})").execute({})
         except (RuntimeError, ValueError, TypeError) as error:
             reason = [line for line in str(error).splitlines() if line.startswith("error:")]
-            problems.append(
-                f"matches({literal}) has a bad pattern: {' '.join(reason)[7:] or str(error)[:100]}"
-            )
+            said = " ".join(reason).removeprefix("error: ").split(". Check ")[0] or str(error)[:100]
+            problems.append(f"matches({literal}) has a bad pattern: {said}")
     return problems
 
 

@@ -42,7 +42,7 @@ class Evaluator:
             )
             for rule in policy.rules
         ]
-        self._defaults = dict.fromkeys({*self._ranges, *policy.signals}, 0.0)
+        self._defaults = dict.fromkeys(policy.signals, 0.0)
 
     def evaluate(
         self,
@@ -68,13 +68,13 @@ class Evaluator:
                 reasons.append(f"signal {name!r} is {problem}")
                 variables.pop(name, None)
                 unusable = True
-            else:
+            elif name in self._defaults:
                 variables[name] = float(value)
         for name, value in scores.items():
             if problem := _out_of_range(value, 0.0, 1.0):
                 reasons.append(f"score {name!r} is {problem}")
                 unusable = True
-            else:
+            elif name in self.policy.labels:
                 variables[name] = float(value)
         if scores:
             reasons += [f"label {name!r} has no score" for name in sorted(self.policy.labels - scores.keys())]
