@@ -1,0 +1,229 @@
+"""The store: opened once, then scans are recorded batch by batch, each batch whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from moderator.errors import StoreError
+from moderator.store import audit_log, clock, engine
+from moderator.store.canonical import canonical_json, escape_text, jsonable
+from moderator.store.tables import SCHEMA_REVISION, ItemRow, ScanRow, TaskRow, VerdictRow
+from moderator.store.verdicts import (
+    VERDICT_COLUMNS,
+    item_columns,
+    priority,
+    verdict_bytes,
+    verdict_columns,
+    verdict_from_row,
+)
+from moderator.types import Action, Item, Verdict
+
+Entry = tuple[int, Item | None, str, Verdict, bool]
+"""``(position, item, external_id, verdict, opens_review)``; ``item`` is ``None`` if it could not be read."""
+
+ScanState = Literal["finished", "interrupted", "failed"]
+_PAGE = 1000
+
+
+class Store:
+    """A database of verdicts. Open it with ``Store.open``; it may be used from several threads.
+
+    Not across a fork: open a store in each process.
+    """
+
+    def __init__(self, bound: Engine) -> None:
+        self._engine = bound
+
+    @classmethod
+    def open(cls, url: str, *, migrate: bool = True) -> Store:
+        """Open the database at ``url``, creating or upgrading it first unless ``migrate`` is off.
+
+        Raises ``StoreError`` if it cannot be reached, or was written by a newer version.
+        """
+        bound = engine.make_engine(engine.parse_url(url))
+        try:
+            with engine.translated(bound.url):
+                engine.use_wal(bound)
+                with engine.reading(bound) as connection:
+                    at = engine.schema_revision(connection)
+                if at != SCHEMA_REVISION:
+                    from moderator.store.migrate import ensure_current  # Alembic: only when there is work
+
+                    ensure_current(bound, migrate=migrate)
+        except BaseException:
+            bound.dispose()
+            raise
+        return cls(bound)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @property
+    def url(self) -> str:
+        """Where the database is, for people: without its password."""
+        return engine.shown(self._engine.url)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads."""
+        return engine.reading(self._engine)
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes, one at a time over all processes."""
+        return engine.writing(self._engine)
+
+    def start_scan(
+        self,
+        source: str,
+        policy_digest: str,
+        model_digest: str,
+        software: str,
+        options: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Begin a scan and return its number."""
+        at = clock.now()
+        row: dict[str, Any] = {
+            "source": escape_text(source),
+            "state": "running",
+            "started_at": at,
+            "policy_digest": escape_text(policy_digest),
+            "model_digest": escape_text(model_digest),
+            "software": escape_text(software),
+            "options": canonical_json(jsonable(options or {})),
+        }
+        with self.writing() as connection:
+            scan_id = next_key(connection, ScanRow.id)
+            connection.execute(insert(ScanRow), {"id": scan_id, **row})
+            digests = {key: row[key] for key in ("policy_digest", "model_digest", "software")}
+            audit_log.append(connection, "scan_started", at, {"scan": scan_id, **digests})
+        return scan_id
+
+    def record(self, scan_id: int, batch: Sequence[Entry]) -> None:
+        """Store a batch in one transaction: items, verdicts, review tasks and the event that seals them.
+
+        A task is opened for every ``review``, and wherever ``opens_review`` says so. When this returns
+        the batch is on disk; when it raises, nothing of it is.
+        """
+        if not batch:
+            return
+        at = clock.now()
+        prepared = [
+            (
+                position,
+                escape_text(external_id),
+                item_columns(item, verdict.content_digests),
+                verdict_columns(verdict),
+            )
+            for position, item, external_id, verdict, _ in batch
+        ]
+        with self.writing() as connection:
+            self._must_run(connection, scan_id)
+            item_id, verdict_id = next_key(connection, ItemRow.id), next_key(connection, VerdictRow.id)
+            items = [
+                {"id": item_id + index, "external_id": external_id, **kept}
+                for index, (_, external_id, kept, _) in enumerate(prepared)
+            ]
+            verdicts = [
+                {
+                    "id": verdict_id + index,
+                    "scan_id": scan_id,
+                    "position": position,
+                    "item_id": item_id + index,
+                    "created_at": at,
+                    **columns,
+                }
+                for index, (position, _, _, columns) in enumerate(prepared)
+            ]
+            connection.execute(insert(ItemRow), items)
+            connection.execute(insert(VerdictRow), verdicts)
+            tasks = _tasks(batch, verdict_id, next_key(connection, TaskRow.id), at)
+            if tasks:
+                connection.execute(insert(TaskRow), tasks)
+            event = {
+                "scan": scan_id,
+                "first": verdict_id,
+                "last": verdict_id + len(verdicts) - 1,
+                "rows": audit_log.rows_digest(verdict_bytes(row) for row in verdicts),
+                "tasks": [tasks[0]["id"], tasks[-1]["id"]] if tasks else None,
+            }
+            audit_log.append(connection, "verdicts", at, event)
+
+    def finish_scan(self, scan_id: int, state: ScanState) -> None:
+        """Say how a scan ended: ``finished``, ``interrupted`` or ``failed``."""
+        if state not in ("finished", "interrupted", "failed"):
+            raise StoreError(f"scan {scan_id} cannot end as {state!r}; use finished, interrupted or failed")
+        at = clock.now()
+        with self.writing() as connection:
+            self._must_run(connection, scan_id)
+            connection.execute(
+                update(ScanRow).where(ScanRow.id == scan_id).values(state=state, finished_at=at)
+            )
+            audit_log.append(connection, "scan_finished", at, {"scan": scan_id, "state": state})
+
+    def verdicts(self, scan_id: int) -> Iterator[tuple[int, Verdict]]:
+        """The position and verdict of each item of a scan, in order; streams, holding one page."""
+        columns = [getattr(VerdictRow, name) for name in VERDICT_COLUMNS]
+        query = (
+            select(ItemRow.external_id, *columns)
+            .join(ItemRow, ItemRow.id == VerdictRow.item_id)
+            .where(VerdictRow.scan_id == scan_id)
+            .order_by(VerdictRow.position)
+            .limit(_PAGE)
+        )
+        after: int | None = None
+        while True:
+            page = query if after is None else query.where(VerdictRow.position > after)
+            with self.reading() as connection:
+                rows = connection.execute(page).mappings().all()
+            for row in rows:
+                yield row["position"], verdict_from_row(row, row["external_id"])
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1]["position"]
+
+    def _must_run(self, connection: Connection, scan_id: int) -> None:
+        state = connection.execute(select(ScanRow.state).where(ScanRow.id == scan_id)).scalar()
+        if state is None:
+            raise StoreError(f"{self.url}: there is no scan {scan_id}; begin one with start_scan")
+        if state != "running":
+            raise StoreError(
+                f"{self.url}: scan {scan_id} is already {state}; begin a new one with start_scan"
+            )
+
+
+def next_key(connection: Connection, column: InstrumentedAttribute[int]) -> int:
+    """The next dense key of a table, for the writer whose turn it is."""
+    return int(connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()) + 1
+
+
+def _tasks(batch: Sequence[Entry], verdict_id: int, task_id: int, at: int) -> list[dict[str, Any]]:
+    opening = [
+        (verdict_id + index, verdict)
+        for index, (_, _, _, verdict, opens_review) in enumerate(batch)
+        if opens_review or verdict.action is Action.REVIEW
+    ]
+    return [
+        {
+            "id": task_id + index,
+            "verdict_id": of,
+            "state": "open",
+            "action": verdict.action.value,
+            "priority": priority(verdict),
+            "opened_at": at,
+        }
+        for index, (of, verdict) in enumerate(opening)
+    ]

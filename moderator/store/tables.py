@@ -1,0 +1,127 @@
+"""The tables. Keys are ours: dense integers given out in sequence by the one writer of a transaction.
+
+Times are integers, microseconds since 1970 UTC, so that they are exact and alike on every database.
+Documents are canonical JSON bytes; texts from outside are escaped (see ``canonical``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_REVISION = "v0001"
+"""The migration these tables are at; a test keeps it equal to the newest one."""
+
+APPEND_ONLY = ("verdicts", "decisions", "audit_log")
+"""Tables whose rows are never edited or deleted: triggers refuse it."""
+
+# SQLite makes only an INTEGER key the row's own number; anything else costs a second index
+_Int = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Names every constraint by rule, so that a later migration can drop it by name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class ScanRow(Base):
+    """One run over a source. ``state``: running, then finished, interrupted or failed."""
+
+    __tablename__ = "scans"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    source: Mapped[str] = mapped_column(String)
+    state: Mapped[str] = mapped_column(String(16))
+    started_at: Mapped[int] = mapped_column(_Int)
+    finished_at: Mapped[int | None] = mapped_column(_Int)
+    policy_digest: Mapped[str] = mapped_column(String)
+    model_digest: Mapped[str] = mapped_column(String)
+    software: Mapped[str] = mapped_column(String)
+    options: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ItemRow(Base):
+    """What was judged. ``context`` and ``parts`` are null for a record that could not be read."""
+
+    __tablename__ = "items"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    external_id: Mapped[str] = mapped_column(String)
+    context: Mapped[bytes | None] = mapped_column(LargeBinary)
+    parts: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class VerdictRow(Base):
+    """What the machine said, and all that is needed to say it again. Never edited."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (UniqueConstraint("scan_id", "position"),)
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    scan_id: Mapped[int] = mapped_column(_Int, ForeignKey("scans.id"))
+    position: Mapped[int] = mapped_column(_Int)
+    item_id: Mapped[int] = mapped_column(_Int, ForeignKey("items.id"))
+    action: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[int] = mapped_column(_Int)
+    policy_digest: Mapped[str] = mapped_column(String)
+    model_digest: Mapped[str] = mapped_column(String)
+    software: Mapped[str] = mapped_column(String)
+    content_digests: Mapped[bytes] = mapped_column(LargeBinary)
+    embedders: Mapped[bytes] = mapped_column(LargeBinary)
+    scores: Mapped[bytes] = mapped_column(LargeBinary)
+    signals: Mapped[bytes] = mapped_column(LargeBinary)
+    matches: Mapped[bytes] = mapped_column(LargeBinary)
+    degraded: Mapped[bytes] = mapped_column(LargeBinary)
+    coverage: Mapped[bytes] = mapped_column(LargeBinary)
+    evidence: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class TaskRow(Base):
+    """A verdict a person shall look at. ``action`` is the verdict's, kept here to filter by."""
+
+    __tablename__ = "review_tasks"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    verdict_id: Mapped[int] = mapped_column(_Int, ForeignKey("verdicts.id"), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(_Int)
+    opened_at: Mapped[int] = mapped_column(_Int)
+    decided_at: Mapped[int | None] = mapped_column(_Int)
+
+
+Index("ix_review_tasks_urgency", TaskRow.state, TaskRow.priority.desc(), TaskRow.id)
+
+
+class DecisionRow(Base):
+    """What a person decided on a task. A new row each time, never edited."""
+
+    __tablename__ = "decisions"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), index=True)
+    action: Mapped[str] = mapped_column(String(16))
+    reviewer: Mapped[str] = mapped_column(String)
+    reason: Mapped[str] = mapped_column(String)
+    policy_rule: Mapped[str] = mapped_column(String)
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    created_at: Mapped[int] = mapped_column(_Int)
+
+
+class AuditRow(Base):
+    """One event: ``payload`` holds its exact bytes, the other columns repeat what they say."""
+
+    __tablename__ = "audit_log"
+
+    seq: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[int] = mapped_column(_Int)
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
