@@ -39,15 +39,16 @@ class PluginHost:
     ``embedders`` and ``detectors`` are constructed, not loaded: weights are fetched when a model or a
     policy needs them. ``policies`` are files by name (stem). Names are unique across all three; the
     plugin registered first keeps its name. ``origins`` says where each name comes from
-    (``"text (moderator 0.1.0)"``), ``registered`` which entry points were imported, ``blocked`` which
-    were not, and why.
+    (``"text (moderator 0.1.0)"``), ``distributions`` which package each entry point belongs to,
+    ``registered`` which entry points are in use, ``blocked`` which were not imported, and why.
     """
 
     embedders: Mapping[str, Embedder]
     detectors: Mapping[str, Detector]
     policies: Mapping[str, Traversable]
     origins: Mapping[str, str]
-    registered: Mapping[str, str]
+    distributions: Mapping[str, str]
+    registered: Sequence[str]
     blocked: Mapping[str, str]
     failures: Sequence[PluginFailure]
 
@@ -66,27 +67,26 @@ class PluginHost:
         ``failures`` carry what happened before, during discovery.
         """
         self._settings = settings or Settings()
-        self._distributions = dict(distributions or {})
         self._embedders: dict[str, Embedder] = {}
         self._detectors: dict[str, Detector] = {}
         self._policies: dict[str, Traversable] = {}
         self._origins: dict[str, str] = {}
-        self._registered: dict[str, str] = {}
         self._failures = list(failures)
         self._signals: dict[str, tuple[SignalSpec, str]] = {}
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
-        self._known_hooks = ", ".join(sorted(vars(self._manager.hook)))
 
         self.embedders = MappingProxyType(self._embedders)
         self.detectors = MappingProxyType(self._detectors)
         self.policies = MappingProxyType(self._policies)
         self.origins = MappingProxyType(self._origins)
-        self.registered = MappingProxyType(self._registered)
+        self.distributions = MappingProxyType(
+            {**dict.fromkeys(plugins, "registered in this process"), **(distributions or {})}
+        )
         self.blocked = MappingProxyType(dict(blocked or {}))
-        for name, plugin in plugins.items():
-            if self._register(name, plugin):
-                self._collect(name, plugin)
+        managers = {name: self._register(name, plugin, plugins) for name, plugin in plugins.items()}
+        self.registered = tuple(name for name, manager in managers.items() if manager)
+        for name, manager in managers.items():
+            if manager:
+                self._collect(name, manager)
         self._check_option_tables()
         self.failures = tuple(self._failures)
 
@@ -134,45 +134,47 @@ class PluginHost:
         reason = error if isinstance(error, str) else _reason(error)
         self._failures.append(PluginFailure(plugin, stage, reason))
 
-    def _register(self, name: str, plugin: object) -> bool:
-        if self._manager.is_registered(plugin):
-            self._fail(name, "register", f"is the same object as plugin {self._manager.get_name(plugin)!r}")
-            return False
+    def _register(
+        self, name: str, plugin: object, plugins: Mapping[str, object]
+    ) -> pluggy.PluginManager | None:
+        """A manager of its own for each plugin: what one breaks in it, or leaves behind, is its own."""
+        first = next(other for other, each in plugins.items() if each is plugin)
+        if first != name:
+            self._fail(name, "register", f"is the same object as plugin {first!r}")
+            return None
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        known = ", ".join(sorted(vars(manager.hook)))
         try:
-            self._manager.register(plugin, name)
+            manager.register(plugin, name)
         except _FAILURES as error:
-            # pluggy keeps the hooks it took before the bad one; half a plugin is no plugin
-            if self._manager.is_registered(plugin):
-                self._manager.unregister(plugin)
             self._fail(name, "register", error)
-            return False
-        self._registered[name] = self._distributions.get(name, "registered in this process")
-        callers = self._manager.get_hookcallers(plugin) or []
+            return None
+        callers = manager.get_hookcallers(plugin) or []
         for caller in callers:
             if not caller.has_spec():
-                self._fail(name, "register", f"unknown hook {caller.name!r}; known are {self._known_hooks}")
+                self._fail(name, "register", f"unknown hook {caller.name!r}; known are {known}")
         if not callers:
-            self._fail(name, "register", f"implements no hook; known are {self._known_hooks}")
-        return True
+            self._fail(name, "register", f"implements no hook; known are {known}")
+        return manager
 
-    def _collect(self, name: str, plugin: object) -> None:
+    def _collect(self, name: str, manager: pluggy.PluginManager) -> None:
         adders = {
             "register_embedders": self._add_embedder,
             "register_detectors": self._add_detector,
             "register_policies": self._add_policy,
         }
         for hook, add in adders.items():
-            for made in self._returned(name, plugin, hook):
+            for made in self._returned(name, manager, hook):
                 try:
                     add(name, made)
                 except _FAILURES as error:
                     self._fail(name, "construct", error)
 
-    def _returned(self, name: str, plugin: object, hook: str) -> list[Any]:
+    def _returned(self, name: str, manager: pluggy.PluginManager, hook: str) -> list[Any]:
         """What one plugin's implementation of ``hook`` returned, drained here, where it may raise."""
-        others = [other for other in self._manager.get_plugins() if other is not plugin]
         try:
-            results = self._manager.subset_hook_caller(hook, others)()
+            results = getattr(manager.hook, hook)()
             for result in results:
                 if isinstance(result, str) or not isinstance(result, Iterable):
                     raise PluginError(f"{hook} returned {result!r}, expected an iterable")
@@ -235,7 +237,7 @@ class PluginHost:
             )
 
     def _origin(self, owner: str) -> str:
-        return f"{owner} ({self._registered[owner]})"
+        return f"{owner} ({self.distributions[owner]})"
 
     def _check_option_tables(self) -> None:
         known = sorted({*self._embedders, *self._detectors})

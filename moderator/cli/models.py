@@ -37,7 +37,7 @@ def list_(as_json: bool) -> None:
         rows += [row for row in _plugin_rows(name, "detector", detector) if row["status"] != "no weights"]
     print_rows(
         rows,
-        ("id", "kind", "status", "origin", "sha256", "path", "detail"),
+        ("id", "kind", "status", "origin", "digest", "path", "detail"),
         as_json=as_json,
         empty="no model is installed",
     )
@@ -81,6 +81,7 @@ def _row(
         "kind": kind,
         "status": status,
         "origin": weights.origin if weights else "",
+        "digest": weights.sha256[:12] if weights else "",
         "sha256": weights.sha256 if weights else "",
         "path": str(weights.path) if weights else "",
         "detail": detail,

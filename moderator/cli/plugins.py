@@ -39,7 +39,7 @@ def _rows(host: PluginHost) -> Iterator[dict[str, Any]]:
     for name in host.policies:
         yield _row(name, "policy", "ok", host.origins[name])
     for failure in host.failures:
-        origin = host.registered.get(failure.plugin, "")
+        origin = host.distributions.get(failure.plugin, "")
         yield _row(failure.plugin, "plugin", "failed", origin, detail=f"{failure.stage}: {failure.error}")
     for name, reason in host.blocked.items():
         yield _row(name, "plugin", "blocked", "", detail=reason)
