@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# built once: json.dumps would make one for every document
+_ENCODE = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _MAX_DEPTH = 64
 _MAX_INT_BITS = 256  # json refuses to print integers of thousands of digits
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -21,9 +23,7 @@ _ESCAPED = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
 
 def canonical_json(value: Any) -> bytes:
     """The canonical bytes of a JSON value. ``ValueError`` for NaN, infinity or what JSON cannot hold."""
-    return json.dumps(
-        value, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False
-    ).encode("ascii")
+    return _ENCODE(value).encode("ascii")
 
 
 def parse_json(data: bytes) -> Any:
@@ -75,13 +75,13 @@ def row_bytes(kind: str, row: Mapping[Any, Any], columns: Sequence[str]) -> byte
     out = [kind.encode("ascii")]
     for name in columns:
         value = row[name]
-        if value is None:
-            tag, data = "n", b""
-        elif isinstance(value, int):
-            tag, data = "i", b"%d" % value
+        if isinstance(value, bytes):
+            tag, data = b"b", value
         elif isinstance(value, str):
-            tag, data = "t", value.encode("utf-8")
+            tag, data = b"t", value.encode("utf-8")
+        elif value is None:
+            tag, data = b"n", b""
         else:
-            tag, data = "b", bytes(value)
-        out.append(f"{name}:{tag}{len(data)}=".encode("ascii") + data)
+            tag, data = b"i", b"%d" % value
+        out.append(b"%s:%s%d=%s" % (name.encode("ascii"), tag, len(data), data))
     return b"\n".join(out)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 
 import moderator
 from moderator.errors import StoreError
-from moderator.store.engine import WRITER, lock, reading, schema_revision, shown, translated
+from moderator.store.engine import WRITER, lock, reading, schema_revision, shown, translated, use_wal
 from moderator.store.tables import APPEND_ONLY, SCHEMA_REVISION, Base
 
 _MIGRATION_LOCK = 0x6D6F6465_6D6967  # "mode", "mig"
@@ -50,6 +50,8 @@ def ensure_current(engine: Engine, *, migrate: bool) -> None:
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the database up to ``revision``. Safe to call from several processes at once."""
+    with translated(engine.url):
+        use_wal(engine)
     with _migrating(engine) as (connection, config):
         at = schema_revision(connection)
         _refuse_unknown(engine, at)
@@ -65,6 +67,9 @@ def downgrade(engine: Engine, revision: str) -> None:
 
 def check(engine: Engine) -> list[str]:
     """How the database differs from what this software expects; empty if it does not."""
+    file = engine.url.database or ""
+    if engine.dialect.name == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+        return [f"there is no file {file}; run `moderator db upgrade`"]  # looking would create it
     with reading(engine) as connection:
         at = schema_revision(connection)
         if at != SCHEMA_REVISION:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from moderator.errors import StoreError
 from moderator.store import audit_log, clock, engine
+from moderator.store.bulk import insert_rows
 from moderator.store.canonical import canonical_json, escape_text, jsonable
 from moderator.store.tables import SCHEMA_REVISION, ItemRow, ScanRow, TaskRow, VerdictRow
 from moderator.store.verdicts import (
@@ -148,11 +149,10 @@ class Store:
                 }
                 for index, (position, _, _, columns) in enumerate(prepared)
             ]
-            connection.execute(insert(ItemRow), items)
-            connection.execute(insert(VerdictRow), verdicts)
+            insert_rows(connection, ItemRow, items)
+            insert_rows(connection, VerdictRow, verdicts)
             tasks = _tasks(batch, verdict_id, next_key(connection, TaskRow.id), at)
-            if tasks:
-                connection.execute(insert(TaskRow), tasks)
+            insert_rows(connection, TaskRow, tasks)
             event = {
                 "scan": scan_id,
                 "first": verdict_id,

@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -60,7 +61,7 @@ def verdict_columns(verdict: Verdict) -> dict[str, Any]:
             "model_digest": escape_text(verdict.model_digest),
             "software": escape_text(verdict.software),
             "content_digests": canonical_json(list(verdict.content_digests)),
-            "embedders": canonical_json(dict(verdict.embedders)),
+            "embedders": _names(tuple(verdict.embedders.items())),
             "scores": _numbers(verdict.scores),
             "signals": _numbers(verdict.signals),
             "matches": canonical_json(
@@ -138,6 +139,11 @@ def priority(verdict: Verdict) -> int:
     return verdict.action.severity * _SEVERITY_STEP + round(
         min(max(highest, 0.0), 1.0) * (_SEVERITY_STEP - 1)
     )
+
+
+@lru_cache(maxsize=64)  # a scan's verdicts all name the same embedders
+def _names(items: tuple[tuple[str, str], ...]) -> bytes:
+    return canonical_json(dict(items))
 
 
 def _numbers(named: Mapping[str, float]) -> bytes:

@@ -1,0 +1,140 @@
+"""``moderator queue``: what people shall look at, and what they decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moderator.cli.output import db_option, json_option, print_rows
+from moderator.cli.task_view import detail_json, detail_lines, task_row
+from moderator.cli.terminal import echo_json, visible
+from moderator.settings import load_settings
+from moderator.types import Action
+
+if TYPE_CHECKING:
+    from moderator.store import Queue
+    from moderator.store.queue import TaskDetail
+
+_COLUMNS = ("id", "state", "action", "item", "top_label", "top_score", "reasons", "opened_at")
+
+
+@click.group()
+def queue() -> None:
+    """Work the review queue."""
+
+
+@queue.command("list")
+@click.option("--state", type=click.Choice(["open", "decided", "all"]), default="open", show_default=True)
+@click.option("--action", type=click.Choice([each.value for each in Action]), help="What the machine said.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--cursor", metavar="CURSOR", help="Continue after an earlier listing.")
+@db_option
+@json_option
+def list_(
+    state: str, action: str | None, limit: int, cursor: str | None, db: str | None, as_json: bool
+) -> None:
+    """List review tasks, most urgent first, then oldest."""
+    with _queue(db) as tasks:
+        page = tasks.list_tasks(
+            state=None if state == "all" else state,
+            action=Action(action) if action else None,
+            limit=limit,
+            cursor=cursor,
+        )
+    rows = [task_row(task) for task in page.tasks]
+    if as_json:
+        echo_json(rows)
+    else:
+        print_rows([_readable(row) for row in rows], _COLUMNS, as_json=False, empty="no tasks")
+    if page.cursor:
+        click.echo(f"more: --cursor {page.cursor}", err=True)
+
+
+@queue.command("next")
+@db_option
+@json_option
+def next_(db: str | None, as_json: bool) -> None:
+    """Show the most urgent open task."""
+    with _queue(db) as tasks:
+        _print(tasks.next_task(), as_json)
+
+
+@queue.command()
+@click.argument("task", type=int)
+@db_option
+@json_option
+def show(task: int, db: str | None, as_json: bool) -> None:
+    """Show a task: content, reasons, scores, decisions."""
+    with _queue(db) as tasks:
+        _print(tasks.show(task), as_json)
+
+
+@queue.command()
+@click.argument("task", type=int)
+@click.option("--action", type=click.Choice(["allow", "block"]), required=True)
+@click.option("--reviewer", metavar="NAME", required=True, help="Who decides.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why.")
+@click.option("--policy-rule", metavar="RULE", default="", help="The rule the decision rests on.")
+@db_option
+def decide(task: int, action: str, reviewer: str, reason: str, policy_rule: str, db: str | None) -> None:
+    """Decide an open task. A task is decided once; the decision is kept beside the machine's verdict."""
+    with _queue(db) as tasks:
+        decision = tasks.decide(task, Action(action), reviewer, reason, policy_rule)
+        machine = tasks.show(task).task.action
+    overrides = "" if decision.action is machine else f", overriding {machine}"
+    click.echo(f"task {task}: {decision.action} by {visible(decision.reviewer)}{overrides}")
+
+
+@queue.command()
+@db_option
+@json_option
+def stats(db: str | None, as_json: bool) -> None:
+    """Count open and decided tasks, decisions by reviewer, and overrides."""
+    with _queue(db) as tasks:
+        found = tasks.stats()
+    rows: list[dict[str, Any]] = [
+        {"id": f"tasks.{state}.{action}", "count": count}
+        for (state, action), count in sorted(found.tasks.items())
+    ]
+    rows += [
+        {"id": f"decisions.{machine}.{person}", "count": count}
+        for (machine, person), count in sorted(found.decisions.items())
+    ]
+    rows += [{"id": f"reviewers.{name}", "count": count} for name, count in found.reviewers.items()]
+    rows.append({"id": "overrides", "count": found.overrides})
+    if as_json:
+        echo_json(rows)
+        return
+    print_rows([_readable(row) for row in rows], ("id", "count"), as_json=False, empty="")
+    if found.oldest_open:
+        click.echo(f"oldest open task: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
+
+
+def _print(detail: TaskDetail | None, as_json: bool) -> None:
+    if as_json:
+        echo_json(None if detail is None else detail_json(detail))
+    elif detail is None:
+        click.echo("the queue is empty")
+    else:
+        click.echo("\n".join(detail_lines(detail)))
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for people: texts made safe, lists in one cell."""
+    return {
+        key: visible("; ".join(value) if isinstance(value, list) else value, 120)
+        if isinstance(value, (str, list))
+        else value
+        for key, value in row.items()
+    }
+
+
+@contextmanager
+def _queue(url: str | None) -> Iterator[Queue]:
+    from moderator.store import Queue, Store  # SQLAlchemy: not for --help
+
+    with Store.open(load_settings(db=url).db) as store:
+        yield Queue(store)
