@@ -21,7 +21,7 @@ class Sniffed:
     format: str
 
 
-_UNKNOWN = Sniffed(None, "nothing known")
+UNKNOWN = Sniffed(None, "nothing known")
 
 _IMAGE, _AUDIO, _VIDEO, _TEXT = Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.TEXT
 
@@ -76,7 +76,7 @@ def sniff(data: bytes) -> Sniffed:
         return Sniffed(_TEXT, "text")
     if found is not None:
         return found
-    return next((Sniffed(None, name) for mark, name in _UTF16 if head.startswith(mark)), _UNKNOWN)
+    return next((Sniffed(None, name) for mark, name in _UTF16 if head.startswith(mark)), UNKNOWN)
 
 
 def is_text(head: bytes, *, whole: bool) -> bool:

@@ -43,7 +43,7 @@ _MIXED = re.compile(rf"[{_LATIN}]\d*[^\W\d_{_LATIN}]|[^\W\d_{_LATIN}]\d*[{_LATIN
 _WORD = re.compile(r"\w+")
 _LATIN_LETTER = re.compile(f"[{_LATIN}]")
 _OTHER_LETTER = re.compile(rf"[^\W\d_{_LATIN}]")
-_SPACED = re.compile(rf"(?<![\w.\-*/|~+,·•]){_LETTER}(?: {{1,3}}{_LETTER}{_NOT_ALNUM_AFTER}){{3,}}")
+_SPACED = re.compile(rf"(?<![\w.\-*/|~+,·•'’]){_LETTER}(?: {{1,3}}{_LETTER}{_NOT_ALNUM_AFTER}){{3,}}")
 _DOTTED = re.compile(
     rf"{_NOT_ALNUM_BEFORE}{_LETTER}([.\-_*/|~+,·•]){_LETTER}{_NOT_ALNUM_AFTER}"
     rf"(?:\1{_LETTER}{_NOT_ALNUM_AFTER}){{2,}}"

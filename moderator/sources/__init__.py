@@ -1,0 +1,1 @@
+"""Where items come from and where verdicts go: files and directories, streamed."""
