@@ -13,7 +13,7 @@ import PIL.Image
 
 from moderator.errors import MediaError
 from moderator.media import audio, image
-from moderator.media.files import read_file
+from moderator.media.files import printable, read_file
 from moderator.media.sniff import UNKNOWN, sniff
 from moderator.media.text import normalise
 from moderator.media.windows import windows
@@ -55,7 +55,7 @@ def decode(item: Item, limits: Limits) -> DecodedItem:
             done.problems.append(f"cannot be decoded: {type(error).__name__}: {error}")
         contents += done.contents
         digests.append(done.digest)
-        problems += [f"{name}: {problem}" for problem in done.problems]
+        problems += [printable(f"{name}: {problem}") for problem in done.problems]
         if done.coverage < 1.0:
             coverage[name] = done.coverage
     if not item.parts:

@@ -1,4 +1,4 @@
-"""Reading a media file whole, but only if it is a plain file of a bearable size."""
+"""Reading a media file whole, but only if it is a plain file of a bearable size; naming it safely."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import stat
 from pathlib import Path
 
 from moderator.errors import MediaError
+
+
+def printable(text: str | Path) -> str:
+    """``text`` such that any terminal, file or database can hold it: controls and undecodable bytes of
+    file names become escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:

@@ -34,7 +34,7 @@ TO_LATIN = _pairs(
     "αοενρτικυχγηω aoevptikuxynw",
     "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹ ABEZHIKMNOPTYXC",
     # Armenian
-    "օսհոցզյԁ oushgqjd".replace("ushg", "uhng"),
+    "օսհոցզյ ouhngqj",
     # Cherokee
     "ᎠᎡᎢᎥᎪᎬᎳᎷᎻᎽᏃᏀᏂᏒᏔᏚᏞᏟᏢᏦᏴ DRTiAEWMHYZGhRWSLCPKB",
     # Lisu

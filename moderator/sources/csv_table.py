@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from moderator.errors import SourceError
+from moderator.media.files import printable
 from moderator.sources.lines import bounded_lines
-from moderator.sources.records import KNOWN, PARTS, Record, build, printable, unreadable
+from moderator.sources.records import KNOWN, PARTS, Record, build, unreadable
 
 CONTEXT = "context."
 
@@ -43,8 +44,11 @@ def fields_of(cells: dict[str, Any]) -> dict[str, Any]:
 
 def check_csv(path: Path, max_bytes: int) -> None:
     """Raise ``SourceError`` if the file is empty or its header does not fit."""
-    with path.open("rb") as file:
-        header = next(csv.reader(_Lines(file, max_bytes)), None)
+    try:
+        with path.open("rb") as file:
+            header = next(csv.reader(_Lines(file, max_bytes)), None)
+    except csv.Error as error:
+        raise SourceError(f"{printable(path)}: the header line is broken CSV: {error}") from error
     if header is None:
         raise SourceError(f"{printable(path)}: empty, not even a header line")
     check_columns(path, header)

@@ -7,10 +7,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from moderator.media.files import printable
 from moderator.media.sniff import HEAD, claimed, sniff
-from moderator.sources.records import Record, printable
+from moderator.sources.records import Record
 from moderator.sources.skipped import Skipped
-from moderator.types import Item, Modality
+from moderator.types import Item, Modality, Part
 
 TABLES = frozenset((".jsonl", ".ndjson", ".csv", ".parquet"))
 """Suffixes of files that hold many items."""
@@ -63,9 +64,7 @@ def judged_as(path: Path) -> tuple[Modality | None, str]:
 
 
 def _item(path: Path, name: str, modality: Modality) -> Item:
-    if modality is Modality.TEXT:
-        return Item.of(id=name, text=path)
-    return Item.of(id=name, **{modality.value: path})
+    return Item(name, (Part(modality, path),))
 
 
 def _files(root: Path, skipped: Skipped) -> Iterator[Path]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moderator.media.files import printable
 from moderator.sources.lines import bounded_lines
-from moderator.sources.records import Record, RecordError, build, printable, unreadable
+from moderator.sources.records import Record, RecordError, build, unreadable
 
 
 def read_jsonl(path: Path, position: int, max_bytes: int) -> Iterator[Record]:

@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 from moderator.errors import SourceError
+from moderator.media.files import printable
 from moderator.settings import Limits
 from moderator.sources.csv_table import check_csv, read_csv
 from moderator.sources.directory import TABLES, judged_as, read_directory, read_file
 from moderator.sources.jsonl import read_jsonl
 from moderator.sources.lines import count_lines
 from moderator.sources.parquet import check_parquet, read_parquet
-from moderator.sources.records import Record, printable
+from moderator.sources.records import Record
 from moderator.sources.skipped import Skipped
 from moderator.types import Modality
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from moderator.errors import SourceError
+from moderator.media.files import printable
 from moderator.sources.csv_table import CONTEXT, check_columns, fields_of
-from moderator.sources.records import KNOWN, Record, RecordError, build, printable, unreadable
+from moderator.sources.records import KNOWN, Record, RecordError, build, unreadable
 
 _ROWS = 256  # rows may hold whole pictures
 

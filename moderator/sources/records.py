@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +34,6 @@ class RecordError(ValueError):
     """One record cannot be read; its text names the key and the value. Never leaves this package."""
 
 
-def printable(path: str | Path) -> str:
-    """``path`` such that any terminal or file can hold it: undecodable bytes and controls as ``\\xff``."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def build(position: int, locator: str, fields: Mapping[str, Any], folder: Path) -> Record:
     """The record of ``fields`` (keys as in ``KNOWN``, others ignored if any part is there).
 
@@ -63,17 +56,22 @@ def _item(fields: Mapping[str, Any], locator: str, folder: Path) -> tuple[str, I
         given = ""
     if isinstance(given, bool) or not isinstance(given, (str, int)):
         raise RecordError(f"id: must be a string or a whole number, got {_shown(given)}")
-    name = str(given) or locator
+    name = _storable(str(given)) or locator
     context = fields.get("context")
     if context is not None and not isinstance(context, dict):
         raise RecordError(f"context: must be an object, got {_shown(context)}")
     if not any(key in fields for key in PARTS):
         unknown = sorted(str(key) for key in set(fields) - KNOWN)
         if unknown:
-            names = ", ".join(unknown[:5])
+            names = ", ".join(map(repr, unknown[:5]))
             raise RecordError(f"no part, but unknown keys {names}; parts are {', '.join(PARTS)}")
     parts = {key: _values(key, fields.get(key), folder) for key in PARTS}
     return name, Item.of(id=name, context=context, **parts)
+
+
+def _storable(name: str) -> str:
+    """Ids come back as they were, but for what neither UTF-8 nor PostgreSQL can hold."""
+    return name.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _values(key: str, given: Any, folder: Path) -> list[Any] | None:
