@@ -1,0 +1,94 @@
+"""Real processes at once: no lost number, no error, no half batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from moderator.store import Queue, Store
+from moderator.store.audit_log import events
+from moderator.store.migrate import check
+from moderator.store.tables import AuditRow, ItemRow, ScanRow, TaskRow, VerdictRow
+
+ROOT = Path(__file__).parents[2]
+
+
+def spawn(name: str, url: str, number: int, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.store.workers", name, url, str(number), str(count)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def run_together(name: str, url: str, processes: int, count: int) -> None:
+    started = [spawn(name, url, number, count) for number in range(processes)]
+    failures = [error for _, error in (each.communicate(timeout=120) for each in started) if error]
+    assert failures == []
+    assert [each.returncode for each in started] == [0] * processes
+
+
+def test_events_of_eight_processes_are_numbered_without_gap(database_url: str) -> None:
+    run_together("append_events", database_url, 8, 50)
+    with Store.open(database_url) as store, store.reading() as connection:
+        logged = list(events(connection))
+    assert [event.seq for event in logged] == list(range(1, 401))
+    assert [sum(event.data["worker"] == number for event in logged) for number in range(8)] == [50] * 8
+
+
+def test_two_scans_write_at_once(database_url: str) -> None:
+    run_together("record_scan", database_url, 2, 200)
+    with Store.open(database_url) as store:
+        for scan in (1, 2):
+            assert [position for position, _ in store.verdicts(scan)] == list(range(200))
+        with store.reading() as connection:
+            for column, count in (
+                (VerdictRow.id, 400),
+                (ItemRow.id, 400),
+                (TaskRow.id, 200),
+                (AuditRow.seq, 24),
+            ):
+                assert list(connection.execute(select(column).order_by(column)).scalars()) == [
+                    *range(1, count + 1)
+                ]
+            assert set(connection.execute(select(ScanRow.state)).scalars()) == {"finished"}
+
+
+def test_first_use_by_four_processes_at_once(database_url: str) -> None:
+    run_together("first_use", database_url, 4, 0)
+    with Store.open(database_url, migrate=False) as store:
+        assert check(store._engine) == []
+        with store.reading() as connection:
+            assert list(connection.execute(select(ScanRow.id).order_by(ScanRow.id)).scalars()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.013, 0.031])
+def test_a_killed_writer_leaves_whole_batches(database_url: str, delay: float) -> None:
+    size = 100
+    writer = spawn("record_until_killed", database_url, 0, size)
+    assert writer.stdout is not None
+    assert writer.stderr is not None
+    acknowledged = int(writer.stdout.readline())
+    time.sleep(delay)
+    writer.kill()
+    acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
+    writer.wait(timeout=30)
+    writer.stdout.close()
+    writer.stderr.close()
+    with Store.open(database_url) as store:
+        positions = [position for position, _ in store.verdicts(1)]
+        with store.reading() as connection:
+            sealed = [event for event in events(connection) if event.kind == "verdicts"]
+        assert len(positions) % size == 0
+        assert positions == list(range(len(positions)))
+        assert acknowledged + 1 <= len(sealed) == len(positions) // size
+        assert Queue(store).stats().open == len(positions)

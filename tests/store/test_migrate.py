@@ -1,0 +1,102 @@
+"""The schema: one head, the same as the tables, up and down again, refused where it is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from moderator.errors import StoreError
+from moderator.store import Store, migrate
+from moderator.store.engine import make_engine, parse_url
+from moderator.store.tables import Base
+from tests.store.samples import make_batch, start
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = make_engine(parse_url(database_url))
+    yield made
+    made.dispose()
+
+
+def test_the_newest_migration_is_the_one_the_tables_are_at() -> None:
+    with migrate._config() as config:
+        assert ScriptDirectory.from_config(config).get_heads() == [migrate.head()]
+
+
+def test_up_down_up(engine: Engine) -> None:
+    assert migrate.current(engine) is None
+    assert migrate.check(engine) != []
+    for _ in range(2):
+        migrate.upgrade(engine)
+        assert migrate.current(engine) == migrate.head()
+        assert migrate.check(engine) == []
+        migrate.downgrade(engine, "base")
+        assert migrate.current(engine) is None
+        assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+
+
+def test_down_with_rows_in_it(engine: Engine, database_url: str) -> None:
+    with Store.open(database_url) as store:
+        store.record(start(store), make_batch(range(3)))
+    migrate.downgrade(engine, "base")
+    with Store.open(database_url) as store:
+        assert start(store) == 1
+
+
+def test_upgrade_again_changes_nothing(engine: Engine) -> None:
+    migrate.upgrade(engine)
+    migrate.upgrade(engine)
+    assert migrate.check(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE items ADD COLUMN extra INTEGER", "extra"),
+        ("DROP INDEX ix_review_tasks_urgency", "ix_review_tasks_urgency"),
+        ("TRIGGER", "verdicts: its triggers against edits are missing"),
+    ],
+)
+def test_check_names_what_differs(engine: Engine, change: str, said: str) -> None:
+    migrate.upgrade(engine)
+    if change == "TRIGGER":
+        sqlite = engine.dialect.name == "sqlite"
+        change = "DROP TRIGGER verdicts_no_update" if sqlite else "DROP TRIGGER verdicts_no_edit ON verdicts"
+    with engine.begin() as connection:
+        connection.execute(text(change))
+    found = migrate.check(engine)
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_tables_of_others_are_left_alone(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE somebody_elses (id INTEGER)"))
+    migrate.upgrade(engine)
+    assert migrate.check(engine) == []
+
+
+def test_a_newer_schema_is_refused_and_left_alone(engine: Engine, database_url: str) -> None:
+    migrate.upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'v9999'"))
+    with pytest.raises(StoreError, match="schema 'v9999', which this software"):
+        Store.open(database_url)
+    with pytest.raises(StoreError, match="schema 'v9999', which this software"):
+        migrate.upgrade(engine)
+
+
+def test_without_leave_to_migrate_the_way_out_is_named(database_url: str) -> None:
+    with pytest.raises(StoreError, match="has not been set up; run `moderator db upgrade`"):
+        Store.open(database_url, migrate=False)
+
+
+def test_all_tables_of_the_contract_exist(engine: Engine) -> None:
+    migrate.upgrade(engine)
+    tables = set(inspect(engine).get_table_names())
+    assert tables >= {"scans", "items", "verdicts", "review_tasks", "decisions", "audit_log"}
+    assert tables == {*Base.metadata.tables, "alembic_version"}
