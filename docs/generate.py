@@ -51,10 +51,10 @@ def hooks() -> str:
     sections = []
     for name, function in hook_functions().items():
         users = ", ".join(f"`{user}`" for user in shipped_users(name))
-        signature = str(inspect.signature(function))
+        signature = str(inspect.signature(function)).replace("'", "")
+        purpose = (inspect.getdoc(function) or "").replace("``", "`")
         sections.append(
-            f"\n### {name}\n\n```text\n{name}{signature}\n```\n\n{inspect.getdoc(function)}\n\n"
-            f"Shipped users: {users}.\n"
+            f"\n### {name}\n\n```text\n{name}{signature}\n```\n\n{purpose}\n\nShipped users: {users}.\n"
         )
     return "".join(sections) + "\n"
 
