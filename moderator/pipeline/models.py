@@ -1,0 +1,46 @@
+"""Model directories: a fusion checkpoint, and beside it the weights of the embedders trained with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import moderator.models.default
+from moderator.errors import SettingsError
+from moderator.settings import Settings
+
+CHECKPOINT = "fusion.safetensors"
+
+
+def model_directory(model: str) -> Path:
+    """The directory of a model: the shipped one for ``default``, else the path given."""
+    if model == "default":
+        return Path(moderator.models.default.__path__[0])
+    path = Path(model)
+    if not (path / CHECKPOINT).is_file():
+        raise SettingsError(f"model {model!r}: no {CHECKPOINT} there; give 'default' or a trained directory")
+    return path
+
+
+def with_model_weights(settings: Settings, directory: Path) -> Settings:
+    """Settings in which embedders use the weights ``<embedder>.safetensors`` of the model directory,
+    unless their options already name others."""
+    plugins: dict[str, Mapping[str, object]] = dict(settings.plugins)
+    for file in directory.glob("*.safetensors"):
+        if file.name != CHECKPOINT:
+            plugins[file.stem] = {"weights": str(file), **plugins.get(file.stem, {})}
+    return replace(settings, plugins=plugins)
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` → ``cuda`` if there is one, else ``cpu``. Raises ``SettingsError`` for one that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device

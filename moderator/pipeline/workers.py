@@ -1,0 +1,159 @@
+"""Runs plugins so that one that fails, lies or dawdles harms no item but its own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+
+from moderator.errors import ModeratorError
+from moderator.plugin import Detector, Embedder
+from moderator.types import Content, Embedding, Signal
+
+T = TypeVar("T")
+
+_CHUNK = 256
+"""Contents handed to a plugin at once."""
+_MAX_OVERRUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Stands where a result should be; ``reason`` is told in the verdict."""
+
+    reason: str
+
+
+class Worker(Generic[T]):
+    """One plugin in use: loaded on its first content, checked on every result, switched off if hopeless."""
+
+    def __init__(
+        self,
+        plugin: Embedder | Detector,
+        call: Callable[[Sequence[Content]], list[T]],
+        check: Callable[[Content, T], str],
+        device: str,
+        timeout: float,
+        loaded: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``check`` says what is wrong with a result, or nothing; ``loaded`` may refuse the plugin with a
+        ``ModeratorError``, which goes to the caller: a wrong configuration is not a bad item."""
+        self.plugin = plugin
+        self._call = call
+        self._check = check
+        self._device = device
+        self._timeout = timeout
+        self._loaded = loaded
+        self._ready = False
+        self._off = ""
+        self._overruns = 0
+
+    def run(self, contents: Sequence[Content]) -> list[T | Failed]:
+        """A result or a reason for each content, in order. Results do not depend on the neighbours."""
+        if contents and not self._ready and not self._off:
+            self._load()
+        results: list[T | Failed] = [Failed(self._off)] * len(contents)
+        # like sizes together: plugins that pad waste less
+        order = sorted(range(len(contents)), key=lambda index: len(contents[index].data))
+        for begin in range(0, len(order), _CHUNK):
+            chunk = order[begin : begin + _CHUNK]
+            if self._off:
+                made: list[T | Failed] = [Failed(self._off)] * len(chunk)
+            else:
+                made = self._attempt([contents[index] for index in chunk])
+            for index, result in zip(chunk, made, strict=True):
+                results[index] = result
+        return results
+
+    def _load(self) -> None:
+        try:
+            self.plugin.load(self._device)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._off = f"{self.plugin.name}: cannot be loaded: {_said(error)}"
+            return
+        self._loaded()
+        self._ready = True
+
+    def _attempt(self, contents: Sequence[Content]) -> list[T | Failed]:
+        started = time.monotonic()
+        try:
+            made = self._call(contents)
+            if len(made) != len(contents):
+                raise ValueError(f"{len(made)} results for {len(contents)} contents")  # noqa: TRY301
+            failed = ""
+        except Exception as error:  # noqa: BLE001
+            made, failed = [], _said(error)
+        took = time.monotonic() - started
+        if len(contents) > 1 and (failed or took > self._timeout):
+            # someone in here is to blame: one by one shows who
+            return [each for content in contents for each in self._single(content)]
+        if took > self._timeout:
+            return [self._overrun(took)]
+        if failed:
+            return [Failed(f"{self.plugin.name}: failed: {failed}")]
+        return [
+            Failed(f"{self.plugin.name}: {problem}") if (problem := self._problem(content, result)) else result
+            for content, result in zip(contents, made, strict=True)
+        ]
+
+    def _single(self, content: Content) -> list[T | Failed]:
+        return [Failed(self._off)] if self._off else self._attempt([content])
+
+    def _overrun(self, took: float) -> Failed:
+        self._overruns += 1
+        reason = f"{self.plugin.name}: took {took:.1f} s, allowed are {self._timeout:g} s"
+        if self._overruns >= _MAX_OVERRUNS:
+            self._off = f"{self.plugin.name}: switched off after {_MAX_OVERRUNS} overruns of {self._timeout:g} s"
+        return Failed(reason)
+
+    def _problem(self, content: Content, result: T) -> str:
+        try:
+            return self._check(content, result)
+        except Exception as error:  # noqa: BLE001 - a result may be of any type
+            return f"unusable result: {_said(error)}"
+
+
+def embedder_worker(
+    embedder: Embedder, device: str, timeout: float, loaded: Callable[[], None]
+) -> Worker[Embedding]:
+    """A worker whose results are embeddings of the right shape, all finite."""
+
+    def check(_content: Content, embedding: Embedding) -> str:
+        tokens = embedding.tokens
+        if tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != embedder.dim:
+            return f"tokens of shape {tuple(tokens.shape)}, expected (T, {embedder.dim})"
+        if len(embedding.spans) != len(tokens):
+            return f"{len(embedding.spans)} spans for {len(tokens)} tokens"
+        # the sum is finite only if all are; exact for any width of float that tokens come in
+        if not math.isfinite(float(tokens.abs().sum(dtype=torch.float64))):
+            return "tokens that are not finite"
+        return ""
+
+    return Worker(embedder, embedder.embed_batch, check, device, timeout, loaded)
+
+
+def detector_worker(detector: Detector, device: str, timeout: float) -> Worker[list[Signal]]:
+    """A worker whose results are declared signals within their range."""
+    ranges = {spec.name: spec for spec in detector.signals}
+
+    def check(_content: Content, signals: list[Signal]) -> str:
+        for signal in signals:
+            spec = ranges.get(signal.name)
+            if spec is None:
+                return f"signal {signal.name!r}, which it does not declare"
+            if not (math.isfinite(signal.score) and spec.low <= signal.score <= spec.high):
+                return f"signal {signal.name} = {signal.score}, outside [{spec.low}, {spec.high}]"
+        return ""
+
+    return Worker(detector, detector.detect_batch, check, device, timeout)
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, ModeratorError):
+        return text
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__

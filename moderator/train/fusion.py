@@ -1,0 +1,291 @@
+"""Fits the fusion model on cached tokens of frozen embedders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from moderator.fusion.calibration import Calibration, fit
+from moderator.fusion.checkpoint import save_checkpoint
+from moderator.fusion.collate import View, collate
+from moderator.fusion.config import FusionConfig
+from moderator.fusion.model import FusionModel, build
+from moderator.train.examples import Example
+from moderator.train.losses import masked_bce, targets_of, weights_of
+from moderator.train.metrics import auroc
+from moderator.train.tokens import TokenCache
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FusionTraining:
+    """How the fusion model is fitted. A round is ``steps`` batches, then validation."""
+
+    rounds: int = 12
+    steps: int = 250
+    batch_size: int = 128
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    warmup: int = 200
+    patience: int = 4
+    modality_dropout: float = 0.3
+    """Chance that an embedder is dropped from an input that has others."""
+    token_dropout: float = 0.1
+    """Chance that a token other than the summary is dropped."""
+    joint: float = 0.3
+    """Chance that a text is joined with a random picture or clip, their labels united."""
+    average: float = 0.998
+    """Decay of the moving average of weights that is validated and kept (Polyak & Juditsky 1992)."""
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """Examples and their tokens by embedder name."""
+
+    examples: Sequence[Example]
+    caches: Mapping[str, TokenCache]
+
+    def view(self, index: int) -> View:
+        tokens = {name: found for name, cache in self.caches.items() if (found := cache[index]) is not None}
+        return View(tokens, {})
+
+
+class FusionTrainer:
+    """One run, resumable: its state lies in ``folder`` after every round."""
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        training: FusionTraining,
+        material: Material,
+        validation: Mapping[str, Sequence[int]],
+        folder: Path,
+    ) -> None:
+        """``validation``: name of a validation source → indices into ``material.examples``."""
+        self.config = config
+        self.training = training
+        self.material = material
+        self.validation = validation
+        self.folder = folder
+        self.targets = targets_of(material.examples, config.labels)  # (N, C)
+        self.weights = weights_of(material.examples)  # (N,)
+        held_out = {index for rows in validation.values() for index in rows}
+        usable = [
+            index
+            for index, example in enumerate(material.examples)
+            if example.split == "train"
+            and index not in held_out
+            and any(cache.ends[index] > (cache.ends[index - 1] if index else 0) for cache in material.caches.values())
+        ]
+        self.sources = sorted({material.examples[index].dataset for index in usable})
+        self.rows = {source: [] for source in self.sources}  # type: dict[str, list[int]]
+        for index in usable:
+            self.rows[material.examples[index].dataset].append(index)
+        self.media = [index for index in usable if not _is_text(material.examples[index])]
+        sizes = np.array([len(self.rows[source]) for source in self.sources], dtype=np.float64)
+        self.draw = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        self.model = build(config, seed=training.seed)
+        # what a source's annotators call harmful beyond what the content shows; dropped at inference
+        self.source_bias = nn.Parameter(torch.zeros(len(self.sources), len(config.labels)))
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": self.model.parameters(), "weight_decay": training.weight_decay},
+                {"params": [self.source_bias], "weight_decay": 0.0},
+            ],
+            lr=training.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.round = 0
+        self.best = -1.0
+        self.stale = 0
+
+    def run(self, report: Report) -> dict[str, object]:
+        """Train until the rounds or the patience are used up; returns the history's summary."""
+        self._resume()
+        while self.round < self.training.rounds and self.stale < self.training.patience:
+            rng = np.random.default_rng([self.training.seed, self.round])
+            torch.manual_seed(self.training.seed * 1000 + self.round)
+            loss = self._train_round(rng)
+            scores = self.validate()
+            mean = float(np.nanmean(list(scores.values())))
+            self.round += 1
+            if mean > self.best:
+                self.best, self.stale = mean, 0
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_file(self.average, self.folder / "best.safetensors")
+            else:
+                self.stale += 1
+            self._save()
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
+            report(f"round {self.round}/{self.training.rounds}  loss {loss:.4f}  AUROC {mean:.4f}  [{shown}]")
+        return {"rounds": self.round, "best_mean_auroc": self.best}
+
+    def finish(self, path: Path) -> Calibration:
+        """Calibrate the best weights on the validation rows and write the checkpoint."""
+        model = self._best_model()
+        indices = [index for rows in self.validation.values() for index in rows]
+        logits = self.logits(model, indices)
+        targets = self.targets[indices]
+        sources = [self.material.examples[index].dataset for index in indices]
+        count = {source: sources.count(source) for source in set(sources)}
+        # each source counts as the square root of its size, as in training
+        weights = np.array([count[source] ** -0.5 for source in sources], dtype=np.float32)
+        calibration = fit(self.config.labels, logits, targets, weights)
+        save_checkpoint(path, model, calibration)
+        return calibration
+
+    def validate(self) -> dict[str, float]:
+        """AUROC by ``source/label`` of the averaged weights, where a source has both classes."""
+        model = build(self.config)
+        model.load_state_dict(self.average)
+        scores: dict[str, float] = {}
+        for source, rows in self.validation.items():
+            logits, targets = self.logits(model, rows), self.targets[list(rows)]
+            for column, label in enumerate(self.config.labels):
+                known = ~np.isnan(targets[:, column])
+                truth = targets[known, column] >= 0.5
+                if min(truth.sum(), (~truth).sum()) >= 10:
+                    scores[f"{source}/{label}"] = auroc(truth, logits[known, column])
+        return scores
+
+    def logits(self, model: FusionModel, indices: Sequence[int]) -> NDArray[np.float32]:
+        """Logits ``(len(indices), C)`` without source bias, every modality present."""
+        out = np.zeros((len(indices), len(self.config.labels)), dtype=np.float32)
+        views = [self.material.view(index) for index in indices]
+        order = sorted(range(len(views)), key=lambda each: views[each].length)
+        names = [spec.name for spec in self.config.embedders]
+        with torch.inference_mode():
+            for begin in range(0, len(order), 128):
+                batch = order[begin : begin + 128]
+                tokens = collate([views[each] for each in batch], names, "cpu")
+                out[batch] = model(tokens, len(batch)).numpy()
+        return out
+
+    def _train_round(self, rng: np.random.Generator) -> float:
+        self.model.train()
+        total = 0.0
+        for step in range(self.training.steps):
+            done = self.round * self.training.steps + step
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.training.learning_rate * self._schedule(done)
+            loss = self._step(rng)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimiser.step()
+            decay = min(self.training.average, (1 + done) / (10 + done))
+            for name, value in self.model.state_dict().items():
+                self.average[name].lerp_(value.detach(), 1 - decay)
+            total += float(loss.detach())
+        self.model.eval()
+        return total / self.training.steps
+
+    def _step(self, rng: np.random.Generator) -> Tensor:
+        source = rng.choice(len(self.sources), size=self.training.batch_size, p=self.draw)  # (B,)
+        picks = [self.rows[self.sources[each]][rng.integers(len(self.rows[self.sources[each]]))] for each in source]
+        targets = self.targets[picks].copy()  # (B, C)
+        views = []
+        for row, index in enumerate(picks):
+            view = self.material.view(index)
+            if self.media and _is_text(self.material.examples[index]) and rng.random() < self.training.joint:
+                other = self.media[rng.integers(len(self.media))]
+                view = View({**view.tokens, **self.material.view(other).tokens}, {})
+                targets[row] = united(targets[row], self.targets[other])
+            views.append(self._dropped(view, rng))
+        tokens = collate(views, [spec.name for spec in self.config.embedders], "cpu")
+        logits = self.model(tokens, len(views))  # (B, C)
+        logits = logits + self.source_bias[torch.from_numpy(source)]
+        loss = masked_bce(logits, torch.from_numpy(targets), torch.from_numpy(self.weights[picks]))
+        # the bias may say how a source differs from the others, not what all have in common
+        return loss + 1e-3 * self.source_bias.square().sum(1).mean() + self.source_bias.mean(0).square().sum()
+
+    def _dropped(self, view: View, rng: np.random.Generator) -> View:
+        names = list(view.tokens)
+        kept = [name for name in names if rng.random() >= self.training.modality_dropout]
+        kept = kept or [names[rng.integers(len(names))]]
+        tokens = {}
+        for name in kept:
+            values = view.tokens[name]  # (T, dim)
+            keep = torch.from_numpy(rng.random(len(values)) >= self.training.token_dropout)
+            keep[0] = True  # the summary
+            tokens[name] = values[keep]
+        return View(tokens, view.sources)
+
+    def _schedule(self, step: int) -> float:
+        total = self.training.rounds * self.training.steps
+        warm = min(1.0, (step + 1) / self.training.warmup)
+        return float(warm * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / total)))))
+
+    def _best_model(self) -> FusionModel:
+        model = build(self.config)
+        model.load_state_dict(load_file(self.folder / "best.safetensors"))
+        return model
+
+    def _save(self) -> None:
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        state |= {f"average.{name}": value for name, value in self.average.items()}
+        state["source_bias"] = self.source_bias.detach()
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            state |= {f"adam.{index}.{name}": value for name, value in moments.items()}
+        progress = {"round": self.round, "best": self.best, "stale": self.stale, "key": self._key()}
+        save_file(
+            {name: value.contiguous() for name, value in state.items()},
+            self.folder / "state.partial",
+            metadata={"progress": json.dumps(progress)},
+        )
+        (self.folder / "state.partial").replace(self.folder / "state.safetensors")
+
+    def _resume(self) -> None:
+        path = self.folder / "state.safetensors"
+        if not path.is_file():
+            return
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            if progress["key"] != self._key():
+                return  # another configuration or other data: start anew
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.model.load_state_dict(_under(state, "model."))
+        self.average = _under(state, "average.")
+        with torch.no_grad():
+            self.source_bias.copy_(state["source_bias"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under(state, "adam.").items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict(
+            {"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
+        self.round, self.best, self.stale = progress["round"], progress["best"], progress["stale"]
+
+    def _key(self) -> str:
+        data = sum(len(rows) for rows in self.rows.values())
+        return f"{self.config.to_json()}|{self.training!r}|{self.sources}|{data}"
+
+
+def united(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Labels of two parts in one post: harmful if either is, harmless if both are, else unknown (NaN)."""
+    either = np.fmax(first, second)
+    unknown = np.isnan(first) | np.isnan(second)
+    result = np.where(unknown & ~(either >= 0.5), np.nan, either)
+    return result.astype(np.float32)
+
+
+def _is_text(example: Example) -> bool:
+    return example.item.parts[0].modality.value == "text"
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
