@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moderator.store import Queue
     from moderator.store.queue import TaskDetail
 
-_COLUMNS = ("id", "state", "action", "item", "top_label", "top_score", "reasons", "opened_at")
+_COLUMNS = ("id", "state", "action", "item", "highest", "reasons", "opened")
 
 
 @click.group()
@@ -48,7 +48,7 @@ def list_(
     if as_json:
         echo_json(rows)
     else:
-        print_rows([_readable(row) for row in rows], _COLUMNS, as_json=False, empty="no tasks")
+        print_rows([_readable(_brief(row)) for row in rows], _COLUMNS, as_json=False, empty="no tasks")
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor}", err=True)
 
@@ -120,6 +120,12 @@ def _print(detail: TaskDetail | None, as_json: bool) -> None:
         click.echo("the queue is empty")
     else:
         click.echo("\n".join(detail_lines(detail)))
+
+
+def _brief(row: dict[str, Any]) -> dict[str, Any]:
+    """A listed task, narrow enough for a terminal."""
+    highest = "" if row["top_label"] is None else f"{row['top_label']} {row['top_score']:.2f}"
+    return {**row, "highest": highest, "opened": row["opened_at"][:16].replace("T", " ")}
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
