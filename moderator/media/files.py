@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from moderator.errors import MediaError
 
@@ -15,21 +16,31 @@ def printable(text: str | Path) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
 
 
-def read_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of ``path``. Raises ``MediaError`` if it is missing, unreadable, larger than ``max_bytes``
-    or no regular file. Never waits: pipes and devices are refused before anything is read."""
+def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open ``path`` for reading if it is a regular file, without ever waiting on a pipe or device.
+
+    ``follow``: whether a symbolic link may lead to it. Raises ``MediaError``.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except FileNotFoundError as error:
         raise MediaError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise MediaError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, already checked below
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaError(f"{path}: not a regular file")
-        if status.st_size > max_bytes:
-            raise MediaError(f"{path}: {status.st_size:,} bytes, the limit is {max_bytes:,} (max_bytes)")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MediaError(f"{path}: not a regular file")
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor, closed by the caller
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of ``path``. Raises ``MediaError`` if it is missing, unreadable, larger than ``max_bytes``
+    or no regular file."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise MediaError(f"{path}: {size:,} bytes, the limit is {max_bytes:,} (max_bytes)")
         try:
             data = file.read(max_bytes + 1)  # it may have grown since
         except OSError as error:

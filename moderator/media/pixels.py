@@ -35,6 +35,8 @@ def views(frame: PIL.Image.Image, side: int) -> list[NDArray[np.uint8]]:
     frame.load()
     turn = _TURNS.get(_orientation(frame))
     if _has_alpha(frame):
+        if frame.mode == "La":  # Pillow converts it to nothing else
+            frame = frame.convert("LA")
         pictures = _alpha_views(frame.convert("RGBA"), side)
     else:
         pictures = [_shrunk(_opaque(frame), side)]
@@ -49,6 +51,8 @@ def _orientation(frame: PIL.Image.Image) -> int:
 
 
 def _has_alpha(frame: PIL.Image.Image) -> bool:
+    if frame.mode.startswith(("I", "F")):  # wide greys: one transparent level, and no way to RGBA
+        return False
     return "A" in frame.getbands() or "a" in frame.getbands() or "transparency" in frame.info
 
 

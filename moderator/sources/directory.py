@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from moderator.media.files import printable
+from moderator.errors import MediaError
+from moderator.media.files import open_regular, printable
 from moderator.media.sniff import HEAD, claimed, sniff
 from moderator.sources.records import Record
 from moderator.sources.skipped import Skipped
@@ -49,12 +49,9 @@ def judged_as(path: Path) -> tuple[Modality | None, str]:
     """
     by_name = claimed(path.name)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None, "not a regular file"
+        with open_regular(path, follow=False) as file:
             found = sniff(file.read(HEAD + 1))
-    except OSError:
+    except (MediaError, OSError):
         return by_name, "cannot be read"
     if found.modality in (None, Modality.TEXT) and by_name is not None:
         return by_name, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -64,8 +65,8 @@ class VerdictWriter:
 
     Lines go to ``FILE.partial``, which takes the place of ``FILE`` at the end. If the block is left by
     an exception or Ctrl-C, what was written still takes its place, as the work was done; with nothing
-    written, an older ``FILE`` stays. A killed process leaves ``FILE.partial``. Pipes and devices are
-    written directly. Raises ``SourceError`` if the target cannot be written.
+    written, an older ``FILE`` stays. A full disk or a killed process leaves ``FILE.partial`` beside it.
+    Pipes and devices are written directly. Raises ``SourceError`` if the target cannot be written.
     """
 
     def __init__(self, target: str | Path) -> None:
@@ -115,9 +116,14 @@ class VerdictWriter:
             if self._stdout:
                 file.flush()
                 return
-            file.flush()
-            if self._partial is not None:
-                os.fsync(file.fileno())
+            try:
+                file.flush()
+                if self._partial is not None:
+                    os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.close()
+                raise
             file.close()
             if self._partial is not None:
                 if kind is not None and not self.count:

@@ -111,8 +111,8 @@ def test_offsets_point_at_the_source_of_each_character() -> None:
 @pytest.mark.parametrize(
     "unit",
     [
-        "the quick brown fox ", "f u c k ", "a@", "a$", "a!", "a1", "a.", "аb ", "a\u0301\u0316", "\u0301\u0316",
-        "a\u200b", "\u3316", "\ufdfa", "a", "aб", "$", " ", "1", "_a",
+        "the quick brown fox ", "f u c k ", "a@", "a$", "a!", "a1", "a.", "аb ", "a\u0301\u0316",
+        "\u0301\u0316", "a\u200b", "\u3316", "\ufdfa", "a", "aб", "$", " ", "1", "_a",
     ],
 )  # fmt: skip
 def test_long_hostile_text_takes_well_under_a_second(unit: str) -> None:
