@@ -37,10 +37,15 @@ def list_(as_json: bool) -> None:
         rows += [row for row in _plugin_rows(name, "detector", detector) if row["status"] != "no weights"]
     print_rows(
         rows,
-        ("id", "kind", "status", "origin", "digest", "path", "detail"),
+        ("id", "kind", "status", "origin", "digest"),
         as_json=as_json,
         empty="no model is installed",
     )
+    if not as_json:  # paths and reasons are too long for a column
+        for row in rows:
+            if row["path"] or row["detail"]:
+                said = row["path"] or row["detail"].removeprefix(f"{row['id']}: ")
+                click.echo(f"\n{row['id']}: {said}")
 
 
 def _checkpoint(settings: Settings) -> dict[str, Any]:

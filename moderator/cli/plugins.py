@@ -24,12 +24,17 @@ def plugins() -> None:
 def list_(as_json: bool) -> None:
     """List every embedder, detector and policy, and what failed or is blocked, with the reason."""
     host = PluginHost.discover(load_settings())
+    rows = list(_rows(host))
     print_rows(
-        list(_rows(host)),
-        ("id", "kind", "modality", "status", "origin", "detail"),
+        rows,
+        ("id", "kind", "modality", "status", "origin"),
         as_json=as_json,
         empty="no plugin is installed",
     )
+    if not as_json:  # reasons are too long for a column
+        for row in rows:
+            if row["detail"]:
+                click.echo(f"\n{row['id']} is {row['status']}: {row['detail']}")
 
 
 def _rows(host: PluginHost) -> Iterator[dict[str, Any]]:

@@ -98,7 +98,9 @@ def test_list_shows_what_is_usable_and_what_is_not(install: Any) -> None:
     assert found["fake-detector"]["kind"] == "detector"
     assert found["lost"]["status"] == "failed"
     assert found["lost"]["detail"] == "load: ModuleNotFoundError: No module named 'no_such_module'"
-    assert "fake-detector" in run("plugins", "list").stdout
+    shown = run("plugins", "list").stdout
+    assert "fake-detector" in shown
+    assert "\nlost is failed: load: ModuleNotFoundError: No module named 'no_such_module'\n" in shown
 
 
 def test_list_says_what_the_allow_list_blocks(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,3 +182,4 @@ def test_models_finds_a_trained_checkpoint(install: Any, tmp_path: Path) -> None
     result = run("models", "list")
     assert result.exit_code == 0
     assert "found" in result.stdout
+    assert "\nfusion: trained/fusion.safetensors\n" in result.stdout

@@ -1,0 +1,19 @@
+"""Every plugin that ships keeps the contract it asks of others."""
+
+from __future__ import annotations
+
+import pytest
+
+from moderator.host import PluginHost
+from moderator.plugin import Plugin
+from moderator.settings import Settings
+from moderator.testing import check_plugin
+
+_HOST = PluginHost.discover(Settings(allow_plugins=("audio", "image", "lexicon", "rules", "text")))
+_SHIPPED: dict[str, Plugin] = {**_HOST.embedders, **_HOST.detectors}
+
+
+@pytest.mark.parametrize("name", sorted(_SHIPPED))
+def test_shipped_plugin_keeps_the_contract(name: str) -> None:
+    broken = [f"{each.check}: {each.detail}" for each in check_plugin(_SHIPPED[name]) if not each.ok]
+    assert broken == []
