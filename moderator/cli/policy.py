@@ -1,0 +1,208 @@
+"""``moderator policy``: what policies there are, whether they are sound, whether their cases hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from moderator.cli.output import json_option, print_json, print_rows
+from moderator.errors import PolicyError
+from moderator.host import PluginHost
+from moderator.policy import CaseResult, Policy, PolicyFiles, find_policy, load_cases, load_policy, run_cases
+from moderator.settings import load_settings
+from moderator.taxonomy import DEFAULT
+from moderator.types import SignalSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """What policies are checked against, and those that plugins bring."""
+
+    policies: Mapping[str, Traversable]
+    origins: Mapping[str, str]
+    signals: Sequence[SignalSpec]
+
+    def load(self, files: PolicyFiles) -> Policy:
+        loaded = load_policy(files.source, DEFAULT.names, self.signals, files.shown)
+        if files.name in self.policies and loaded.name != files.name:
+            raise PolicyError(
+                [f"{files.shown}:1: name is {loaded.name!r}, but its file is called {files.name!r}"]
+            )
+        return loaded
+
+
+def _installed() -> _Installed:
+    host = PluginHost.discover(load_settings())
+    signals = [spec for detector in host.detectors.values() for spec in detector.signals]
+    return _Installed(host.policies, host.origins, signals)
+
+
+@click.group()
+def policy() -> None:
+    """List, show, check and test policies."""
+
+
+@policy.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the policies that plugins bring, with version, rules and state."""
+    installed = _installed()
+    rows = [_row(name, installed) for name in sorted(installed.policies)]
+    columns = ("id", "version", "rules", "otherwise", "status", "description")
+    print_rows(rows, columns, as_json=as_json, empty="no policy is installed")
+
+
+def _row(name: str, installed: _Installed) -> dict[str, Any]:
+    row = {"id": name, "origin": installed.origins.get(name, ""), "file": str(installed.policies[name])}
+    try:
+        loaded = installed.load(find_policy(name, installed.policies))
+    except PolicyError as error:
+        return row | {"status": f"broken, {len(error.problems)} problems", "problems": list(error.problems)}
+    return row | _summary(loaded) | {"status": "ok"}
+
+
+def _summary(loaded: Policy) -> dict[str, Any]:
+    return {
+        "version": loaded.version,
+        "rules": len(loaded.rules),
+        "otherwise": loaded.otherwise.value,
+        "on_degraded": loaded.on_degraded.value,
+        "digest": loaded.digest,
+        "description": loaded.description,
+    }
+
+
+@policy.command()
+@click.argument("policy_", metavar="NAME|FILE")
+@json_option
+def show(policy_: str, as_json: bool) -> None:
+    """Show a policy: its rules, what it uses, its digest."""
+    installed = _installed()
+    files = find_policy(policy_, installed.policies)
+    loaded = installed.load(files)
+    rules = [
+        {"id": rule.name, "then": rule.then.value, "when": rule.when, "why": rule.why, "line": rule.line}
+        for rule in loaded.rules
+    ]
+    if as_json:
+        about = {
+            "id": loaded.name,
+            "file": files.shown,
+            **_summary(loaded),
+            "labels": sorted(loaded.labels),
+            "signals": sorted(loaded.signals),
+            "uses_context": loaded.uses_context,
+        }
+        print_json(about | {"rules": rules})
+        return
+    click.echo(f"{loaded.name}, version {loaded.version} ({files.shown})")
+    if loaded.description:
+        click.echo(loaded.description)
+    click.echo(f"digest {loaded.digest}")
+    click.echo(f"otherwise {loaded.otherwise.value}, if degraded at least {loaded.on_degraded.value}")
+    click.echo(f"labels: {', '.join(sorted(loaded.labels)) or 'none'}")
+    click.echo(f"signals: {', '.join(sorted(loaded.signals)) or 'none'}")
+    click.echo(f"context: {'used' if loaded.uses_context else 'not used'}\n")
+    print_rows(rules, ("id", "then", "when", "why"), as_json=False, empty="no rules")
+
+
+@policy.command()
+@click.argument("policies", metavar="[NAME|FILE]...", nargs=-1)
+@json_option
+def check(policies: tuple[str, ...], as_json: bool) -> None:
+    """Check policies (default: all installed) and the files of their cases; exit 1 on any problem."""
+    installed = _installed()
+    rows: list[dict[str, Any]] = []
+    for wanted in policies or sorted(installed.policies):
+        problems = _problems(wanted, installed)
+        rows.append({"id": wanted, "ok": not problems, "problems": problems})
+    _report(
+        rows,
+        [line for row in rows for line in row["problems"] or [f"{row['id']}: ok"]],
+        as_json=as_json,
+        empty="no policy is installed",
+    )
+
+
+def _problems(wanted: str, installed: _Installed) -> list[str]:
+    try:
+        files = find_policy(wanted, installed.policies)
+        loaded = installed.load(files)
+        if files.cases is not None:
+            load_cases(files.cases, loaded, DEFAULT.names, installed.signals)
+    except PolicyError as error:
+        return list(error.problems)
+    return []
+
+
+@policy.command()
+@click.argument("policies", metavar="[NAME|FILE]...", nargs=-1)
+@click.option(
+    "--cases",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Cases to run instead of cases/NAME.yaml beside the policy; needs exactly one policy.",
+)
+@json_option
+def test(policies: tuple[str, ...], cases: Path | None, as_json: bool) -> None:
+    """Run the test cases of policies (default: all installed); exit 1 if one fails."""
+    if cases is not None and len(policies) != 1:
+        raise click.UsageError("--cases needs exactly one policy")
+    installed = _installed()
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for wanted in policies or sorted(installed.policies):
+        try:
+            shown, results = _run(wanted, cases, installed)
+        except PolicyError as error:
+            rows.append({"id": wanted, "ok": False, "problems": list(error.problems)})
+            lines += error.problems
+            continue
+        failed = [
+            f"{shown}:{result.case.line}: case {result.case.name!r}: {result.problem}"
+            for result in results
+            if not result.passed
+        ]
+        rows += [_case_row(wanted, result) for result in results]
+        lines += [*failed, f"{wanted}: {len(results) - len(failed)} of {len(results)} cases passed"]
+    _report(rows, lines, as_json=as_json, empty="no policy is installed")
+
+
+def _run(wanted: str, cases: Path | None, installed: _Installed) -> tuple[str, list[CaseResult]]:
+    files = find_policy(wanted, installed.policies)
+    loaded = installed.load(files)
+    source = cases or files.cases
+    if source is None:
+        raise PolicyError(
+            [f"{files.shown}:1: no test cases; write cases/{files.name}.yaml beside it or give --cases FILE"]
+        )
+    shown = str(source)
+    found = load_cases(source, loaded, DEFAULT.names, installed.signals, shown)
+    return shown, run_cases(loaded, found, installed.signals)
+
+
+def _case_row(wanted: str, result: CaseResult) -> dict[str, Any]:
+    return {
+        "id": f"{wanted}/{result.case.name}",
+        "ok": result.passed,
+        "expected": result.case.expect.value,
+        "action": result.outcome.action.value,
+        "matches": [match.rule for match in result.outcome.matches],
+        "degraded": list(result.outcome.degraded),
+        "problems": [result.problem] if result.problem else [],
+    }
+
+
+def _report(rows: Sequence[Mapping[str, Any]], lines: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """Print what was found; leave with 1 if anything is not ok, or if there was nothing to look at."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+    else:
+        for line in lines or [empty]:
+            click.echo(line)
+    if not rows or not all(row["ok"] for row in rows):
+        raise click.exceptions.Exit(1)
