@@ -1,0 +1,131 @@
+"""What ``moderator train`` is told: one TOML file, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from moderator.errors import TrainingError
+from moderator.train.embedder import EmbedderTraining
+from moderator.train.fusion import FusionTraining
+from moderator.train.speech import Speech
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class TextData:
+    """Labelled text. ``files`` are relative to the data folder. ``leave_out``: sources never looked at
+    in training; ``validation``: whole sources kept for validation beside ``valid_share`` of the others."""
+
+    files: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    valid_share: float = 0.05
+    max_per_source: int = 4000
+    caps: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """Pictures of a manifest; only the ``datasets`` named."""
+
+    manifest: str = ""
+    datasets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many texts of a source to speak: those with and without ``label``."""
+
+    label: str
+    positives: int = 0
+    negatives: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioData:
+    """Speech synthesised from ``texts`` (source → quota) of the text files over recorded ``backgrounds``."""
+
+    manifest: str = ""
+    backgrounds: tuple[str, ...] = ()
+    texts: Mapping[str, Quota] = field(default_factory=dict)
+    max_words: int = 15
+    speech: Speech = Speech()
+
+
+@dataclass(frozen=True, slots=True)
+class FusionModelConfig:
+    """Which embedders the fusion model reads, and its sizes (see ``FusionConfig``)."""
+
+    embedders: tuple[str, ...] = ()
+    width: int = 128
+    heads: int = 4
+    latents: int = 8
+    layers: int = 2
+    decoder_layers: int = 1
+    dropout: float = 0.1
+    shortcut: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A whole training. ``embedders``: trainable embedder → how its own weights are fitted."""
+
+    text: TextData
+    image: ImageData
+    audio: AudioData
+    embedders: Mapping[str, EmbedderTraining]
+    fusion: FusionModelConfig
+    training: FusionTraining
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Embedder → its plugin options while training."""
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a training configuration. Raises ``TrainingError`` naming the file and the key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read as TOML: {error}") from error
+    known = {"text", "image", "audio", "embedders", "fusion", "training", "options"}
+    if unknown := set(table) - known:
+        raise TrainingError(f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}")
+    audio = dict(table.get("audio", {}))
+    audio["texts"] = {
+        source: _made(Quota, quota, f"{path}: audio.texts.{source}")
+        for source, quota in audio.get("texts", {}).items()
+    }
+    audio["speech"] = _made(Speech, audio.get("speech", {}), f"{path}: audio.speech")
+    config = TrainConfig(
+        text=_made(TextData, table.get("text", {}), f"{path}: text"),
+        image=_made(ImageData, table.get("image", {}), f"{path}: image"),
+        audio=_made(AudioData, audio, f"{path}: audio"),
+        embedders={
+            name: _made(EmbedderTraining, section, f"{path}: embedders.{name}")
+            for name, section in table.get("embedders", {}).items()
+        },
+        fusion=_made(FusionModelConfig, table.get("fusion", {}), f"{path}: fusion"),
+        training=_made(FusionTraining, table.get("training", {}), f"{path}: training"),
+        options=table.get("options", {}),
+    )
+    if not config.fusion.embedders:
+        raise TrainingError(f"{path}: fusion.embedders names no embedder")
+    return config
+
+
+def _made(kind: type[C], section: Any, where: str) -> C:
+    if not isinstance(section, dict):
+        raise TrainingError(f"{where}: must be a table, got {section!r}")
+    fields = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := set(section) - set(fields):
+        raise TrainingError(f"{where}: unknown key {', '.join(sorted(unknown))}; known are {', '.join(fields)}")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise TrainingError(f"{where}: {error}") from error

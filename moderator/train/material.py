@@ -1,0 +1,96 @@
+"""Gathers the examples a configuration names: labelled texts, pictures, synthesised speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from moderator.errors import TrainingError
+from moderator.media.decode import decode
+from moderator.settings import Limits
+from moderator.taxonomy import Taxonomy
+from moderator.train.config import TrainConfig
+from moderator.train.examples import Example, read_text
+from moderator.train.media_manifest import read_manifest
+from moderator.train.speech import synthesise
+from moderator.types import Content, Item, Modality
+
+Report = Callable[[str], None]
+
+
+def contents_of(item: Item) -> Sequence[Content]:
+    """An item's contents as plugins see them; nothing for what cannot be decoded."""
+    return decode(item, Limits()).contents
+
+
+def gather_texts(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> list[Example]:
+    """Texts without the left-out sources; whole validation sources are marked ``valid``."""
+    text = config.text
+    if not text.files:
+        return []
+    examples = read_text(
+        [data / file for file in text.files],
+        labels=taxonomy.names,
+        leave_out=text.leave_out,
+        valid_share=text.valid_share,
+        max_per_source=text.max_per_source,
+        caps=text.caps,
+    )
+    whole = set(text.validation)
+    if absent := whole - {example.dataset for example in examples}:
+        raise TrainingError(f"validation sources {sorted(absent)} are not in {', '.join(text.files)}")
+    return [replace(each, split="valid") if each.dataset in whole else each for each in examples]
+
+
+def gather_images(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> list[Example]:
+    image = config.image
+    if not image.manifest:
+        return []
+    return read_manifest(
+        data / image.manifest, modality=Modality.IMAGE, datasets=image.datasets, taxonomy=taxonomy
+    )
+
+
+def gather_audio(
+    config: TrainConfig, data: Path, out: Path, taxonomy: Taxonomy, report: Report
+) -> list[Example]:
+    """Synthesised speech and the backgrounds by themselves."""
+    audio = config.audio
+    if not audio.texts:
+        return []
+    backgrounds = read_manifest(
+        data / audio.manifest, modality=Modality.AUDIO, datasets=audio.backgrounds, taxonomy=taxonomy
+    )
+    texts = read_text(
+        [data / file for file in config.text.files],
+        labels=taxonomy.names,
+        only=list(audio.texts),
+        leave_out=config.text.leave_out,
+        valid_share=0.15,
+    )
+    chosen: list[Example] = []
+    for source, quota in audio.texts.items():
+        for positive, count in ((True, quota.positives), (False, quota.negatives)):
+            fitting = (
+                each
+                for each in texts
+                if each.dataset == source
+                and quota.label in each.labels
+                and (each.labels[quota.label] >= 0.5) is positive
+                and _speakable(each, audio.max_words)
+            )
+            chosen += [each for each, _ in zip(fitting, range(count), strict=False)]
+
+    def progress(done: int, total: int) -> None:
+        if done == total or not done % 500:
+            report(f"speech: {done}/{total} texts spoken")
+
+    speech = synthesise(chosen, backgrounds, out / "speech", audio.speech, progress)
+    return speech + backgrounds
+
+
+def _speakable(example: Example, max_words: int) -> bool:
+    text = str(example.item.parts[0].value)
+    size = len(text) / 2 if example.lang == "zh" else len(text.split())
+    return 3 <= size <= max_words

@@ -1,0 +1,152 @@
+"""A whole training: embedders' own weights first, then the fusion model on their tokens.
+
+Each stage leaves its result in the output folder and is skipped when it is there already, so that a run
+that was interrupted goes on where it stopped. The folder is a model directory in the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from moderator.errors import TrainingError
+from moderator.fusion.config import EmbedderSpec, FusionConfig
+from moderator.host import PluginHost
+from moderator.plugin import Embedder, TrainableEmbedder
+from moderator.settings import Settings
+from moderator.taxonomy import DEFAULT, Taxonomy
+from moderator.train.config import TrainConfig
+from moderator.train.embedder import EmbedderProgress, train_embedder
+from moderator.train.examples import Example
+from moderator.train.fusion import FusionTrainer, Material
+from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
+from moderator.train.tokens import cache_tokens
+from moderator.types import Modality
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """``data``: where the configuration's files are; ``out``: the model directory to be; ``work``: what
+    only training needs (token caches, states)."""
+
+    data: Path
+    out: Path
+    work: Path
+
+
+def train(
+    config: TrainConfig,
+    paths: Paths,
+    settings: Settings,
+    report: Report,
+    taxonomy: Taxonomy = DEFAULT,
+) -> Path:
+    """Run all stages; returns the path of the fusion checkpoint. Raises ``TrainingError``."""
+    paths.out.mkdir(parents=True, exist_ok=True)
+    paths.work.mkdir(parents=True, exist_ok=True)
+    gathered = {
+        Modality.TEXT: gather_texts(config, paths.data, taxonomy),
+        Modality.IMAGE: gather_images(config, paths.data, taxonomy),
+        Modality.AUDIO: gather_audio(config, paths.data, paths.work, taxonomy, report),
+    }
+    for modality, examples in gathered.items():
+        report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
+    _train_embedders(config, paths, settings, gathered, taxonomy, report)
+    embedders = _loaded_embedders(config, paths, settings)
+    examples = [example for group in gathered.values() for example in group]
+    caches = {}
+    for embedder in embedders:
+        folder = paths.work / "tokens"
+
+        def progress(done: int, total: int, name: str = embedder.name) -> None:
+            report(f"{name}: tokens of {done}/{total} examples")
+
+        caches[embedder.name] = cache_tokens(
+            embedder, examples, folder, lambda example: contents_of(example.item), progress
+        )
+    fusion = FusionConfig(
+        embedders=tuple(EmbedderSpec(e.name, e.modality, e.dim, e.fingerprint) for e in embedders),
+        labels=taxonomy.names,
+        taxonomy=taxonomy.version,
+        width=config.fusion.width,
+        heads=config.fusion.heads,
+        latents=config.fusion.latents,
+        layers=config.fusion.layers,
+        decoder_layers=config.fusion.decoder_layers,
+        dropout=config.fusion.dropout,
+        shortcut=config.fusion.shortcut,
+    )
+    trainer = FusionTrainer(
+        fusion, config.training, Material(examples, caches), _validation(examples), paths.work / "fusion"
+    )
+    history = trainer.run(report)
+    path = paths.out / "fusion.safetensors"
+    calibration = trainer.finish(path)
+    figures = {"history": history, "calibration": json.loads(calibration.to_json())}
+    (paths.work / "fusion.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    report(f"fusion: {path} written")
+    return path
+
+
+def _train_embedders(
+    config: TrainConfig,
+    paths: Paths,
+    settings: Settings,
+    gathered: Mapping[Modality, Sequence[Example]],
+    taxonomy: Taxonomy,
+    report: Report,
+) -> None:
+    for name, training in config.embedders.items():
+        target = paths.out / f"{name}.safetensors"
+        if target.is_file():
+            report(f"{name}: {target} is there already; delete it to train anew")
+            continue
+        embedder = _embedder(name, settings, config.options.get(name, {}))
+        if not isinstance(embedder, TrainableEmbedder):
+            raise TrainingError(f"{name} has no weights of its own to train; remove [embedders.{name}]")
+
+        def progress(at: EmbedderProgress, name: str = name) -> None:
+            if at.auroc is not None:
+                report(f"{name}: epoch {at.epoch}/{at.epochs}  loss {at.loss:.4f}  AUROC {at.auroc:.4f}")
+
+        train_embedder(
+            embedder, gathered[embedder.modality], paths.work, training, contents_of, progress, taxonomy
+        )
+        (paths.work / f"{name}.safetensors").replace(target)
+
+
+def _loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> list[Embedder]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    embedders = []
+    for name in config.fusion.embedders:
+        weights = paths.out / f"{name}.safetensors"
+        embedder = _embedder(name, settings, {"weights": str(weights)} if weights.is_file() else {})
+        embedder.load(device)
+        embedders.append(embedder)
+    return embedders
+
+
+def _embedder(name: str, settings: Settings, options: Mapping[str, object]) -> Embedder:
+    """A fresh embedder with ``options`` over those of the settings."""
+    merged = {**settings.plugins, name: {**settings.plugins.get(name, {}), **options}}
+    host = PluginHost.discover(
+        Settings(allow_plugins=settings.allow_plugins, plugins=merged, limits=settings.limits)
+    )
+    if name not in host.embedders:
+        raise TrainingError(f"embedder {name} is not installed; known are {', '.join(host.embedders)}")
+    return host.embedders[name]
+
+
+def _validation(examples: Sequence[Example]) -> dict[str, list[int]]:
+    """Source → its rows held out."""
+    rows: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        if example.split == "valid":
+            rows.setdefault(example.dataset, []).append(index)
+    return rows
