@@ -35,9 +35,8 @@ def command_line() -> str:
 
 
 def _helps(command: click.Command, path: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
-    context = click.Context(
-        command, parent, info_name=path.rpartition(" ")[2], terminal_width=_WIDTH, max_content_width=_WIDTH
-    )
+    settings = {"terminal_width": _WIDTH, "max_content_width": _WIDTH, **command.context_settings}
+    context = click.Context(command, parent, info_name=path.rpartition(" ")[2], **settings)
     yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

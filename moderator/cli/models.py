@@ -24,7 +24,7 @@ def models() -> None:
     """List the models and weights found."""
 
 
-@models.command("list")
+@models.command("list", short_help="List checkpoint and weights: file, digest, what is missing.")
 @json_option
 def list_(as_json: bool) -> None:
     """List the fusion checkpoint and the weights of each plugin: file, digest, or what is missing."""

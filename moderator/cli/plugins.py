@@ -19,7 +19,7 @@ def plugins() -> None:
     """List installed plugins and check their contracts."""
 
 
-@plugins.command("list")
+@plugins.command("list", short_help="List what is usable, what failed and what is blocked.")
 @json_option
 def list_(as_json: bool) -> None:
     """List every embedder, detector and policy, and what failed or is blocked, with the reason."""
@@ -63,7 +63,7 @@ def _row(
     }
 
 
-@plugins.command()
+@plugins.command(short_help="Run the contract suite of plugins.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--device", default="cpu", show_default=True, help="Device to load the plugins on.")
 @json_option
