@@ -137,7 +137,7 @@ def test_arrays_of_any_number_type(dtype: type) -> None:
     if np.issubdtype(dtype, np.integer):
         info = np.iinfo(dtype)
         middle = 0 if info.min < 0 else 128
-        given = (wave * (info.max - middle) + middle).astype(dtype)
+        given: Any = (wave * (info.max - middle) + middle).astype(dtype)
     else:
         given = wave.astype(dtype)
     done = from_samples((given, 8000), LIMITS)
