@@ -26,6 +26,8 @@ def postgresql_server() -> Iterator[str]:
         # not below pytest's own folders: a short path for the socket, and open to the server's user
         folder = Path(tempfile.mkdtemp(prefix="pg"))
         server: Any = postgres_server.get_server(folder, cleanup_mode="stop")
+    # nothing here outlives the run, so nothing need reach the disk
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
     try:
         yield server.get_uri()
     finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,30 +16,25 @@ from moderator.store import Queue, Store
 from moderator.store.audit_log import events
 from moderator.store.migrate import check
 from moderator.store.tables import AuditRow, ItemRow, ScanRow, TaskRow, VerdictRow
+from tests.store import workers
 
 ROOT = Path(__file__).parents[2]
 
 
-def spawn(name: str, url: str, number: int, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.store.workers", name, url, str(number), str(count)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def run_together(name: str, url: str, processes: int, count: int) -> None:
-    started = [spawn(name, url, number, count) for number in range(processes)]
-    failures = [error for _, error in (each.communicate(timeout=120) for each in started) if error]
-    assert failures == []
-    assert [each.returncode for each in started] == [0] * processes
+def run_together(work: Callable[[str, int, int], None], url: str, processes: int, count: int) -> None:
+    # forked from a clean server that has the imports done, so that all start at the same moment
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.store.workers"])
+    started = [context.Process(target=work, args=(url, number, count)) for number in range(processes)]
+    for each in started:
+        each.start()
+    for each in started:
+        each.join(120)
+    assert [each.exitcode for each in started] == [0] * processes
 
 
 def test_events_of_eight_processes_are_numbered_without_gap(database_url: str) -> None:
-    run_together("append_events", database_url, 8, 50)
+    run_together(workers.append_events, database_url, 8, 50)
     with Store.open(database_url) as store, store.reading() as connection:
         logged = list(events(connection))
     assert [event.seq for event in logged] == list(range(1, 401))
@@ -46,7 +42,7 @@ def test_events_of_eight_processes_are_numbered_without_gap(database_url: str) -
 
 
 def test_two_scans_write_at_once(database_url: str) -> None:
-    run_together("record_scan", database_url, 2, 200)
+    run_together(workers.record_scan, database_url, 2, 200)
     with Store.open(database_url) as store:
         for scan in (1, 2):
             assert [position for position, _ in store.verdicts(scan)] == list(range(200))
@@ -64,7 +60,7 @@ def test_two_scans_write_at_once(database_url: str) -> None:
 
 
 def test_first_use_by_four_processes_at_once(database_url: str) -> None:
-    run_together("first_use", database_url, 4, 0)
+    run_together(workers.first_use, database_url, 4, 0)
     with Store.open(database_url, migrate=False) as store:
         assert check(store._engine) == []
         with store.reading() as connection:
@@ -74,16 +70,19 @@ def test_first_use_by_four_processes_at_once(database_url: str) -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.031])
 def test_a_killed_writer_leaves_whole_batches(database_url: str, delay: float) -> None:
     size = 100
-    writer = spawn("record_until_killed", database_url, 0, size)
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "tests.store.workers", database_url, str(size)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert writer.stdout is not None
-    assert writer.stderr is not None
     acknowledged = int(writer.stdout.readline())
     time.sleep(delay)
     writer.kill()
     acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
     writer.wait(timeout=30)
     writer.stdout.close()
-    writer.stderr.close()
     with Store.open(database_url) as store:
         positions = [position for position, _ in store.verdicts(1)]
         with store.reading() as connection:

@@ -1,4 +1,4 @@
-"""What other processes do in the tests of concurrency: ``python workers.py NAME URL NUMBER COUNT``."""
+"""What other processes do in the tests of concurrency: ``(url, number of the process, how much)``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record_scan(url: str, number: int, count: int) -> None:
         store.finish_scan(scan, "finished")
 
 
-def record_until_killed(url: str, number: int, size: int) -> None:
+def record_until_killed(url: str, size: int) -> None:
     with Store.open(url) as store:
         scan = start(store)
         for batch in count():
@@ -42,7 +42,4 @@ def first_use(url: str, number: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    _, name, url, number, many = sys.argv
-    {each.__name__: each for each in (append_events, record_scan, record_until_killed, first_use)}[name](
-        url, int(number), int(many)
-    )
+    record_until_killed(sys.argv[1], int(sys.argv[2]))
