@@ -80,7 +80,7 @@ def _syntax(message: str) -> str:
     found = re.search(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)", message)
     if not found:
         return message.splitlines()[0][:200]
-    text = re.sub(r" expecting \{.*", "", found[3]).replace("<EOF>", "end of the condition")
+    text = re.sub(r" expecting .*", "", found[3]).replace("<EOF>", "end of the condition")
     where = f"column {found[2]}" if found[1] == "1" else f"its line {found[1]}, column {found[2]}"
     return f"{text[:200]} at {where}"
 

@@ -124,15 +124,24 @@ def _out_of_range(value: Any, low: float, high: float) -> str:
     return ""
 
 
-def _plain_context(context: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+def _plain_context(context: Mapping[str, Any], reasons: list[str]) -> dict[str | int, Any]:
     """The context as CEL can read it. A key whose value it cannot read is left out and said."""
-    plain: dict[str, Any] = {}
+    plain: dict[str | int, Any] = {}
     for key, value in context.items():
         try:
-            name = _plain(key, 0, budget := [_MAX_VALUES])
+            name = _key(key, 0, budget := [_MAX_VALUES])
             plain[name] = _plain(value, 0, budget)
         except (TypeError, ValueError) as error:
             reasons.append(f"context {str(key)[:100]!r} cannot be read by rules: {error}")
+    return plain
+
+
+def _key(key: Any, depth: int, budget: list[int]) -> str | int:
+    if not isinstance(key, (str, int)):
+        raise TypeError(f"a key of it is a {type(key).__name__}, not text")
+    if isinstance(key, int) and not -(2**63) <= key < 2**63:
+        raise ValueError("a key of it is too large a number")
+    plain: str | int = _plain(key, depth, budget)
     return plain
 
 
@@ -151,9 +160,7 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
             raise ValueError("it holds a lone surrogate, which is not text") from None
         return value
     if isinstance(value, Mapping):
-        return {
-            _plain(key, depth + 1, budget): _plain(each, depth + 1, budget) for key, each in value.items()
-        }
+        return {_key(key, depth + 1, budget): _plain(each, depth + 1, budget) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(each, depth + 1, budget) for each in value]
     try:
