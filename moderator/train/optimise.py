@@ -44,7 +44,7 @@ class WarmCosine:
         for group in self._adamw.param_groups:
             group["lr"] = self.rate(step)
         self._adamw.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._adamw.step()
 

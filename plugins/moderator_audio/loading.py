@@ -77,19 +77,19 @@ def load_own(name: str, found: Weights) -> AudioNetwork:
 
     try:
         with safe_open(found.path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("embedder", "{}"))
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{name}: {found.path} is not a safetensors file ({error})") from error
-    if metadata.get("embedder") != name:
+    if metadata.get("name") != name:
         raise WeightsError(
             f"{name}: {found.path} was not written by training {name}; for a speech encoder of transformers "
             f"give its folder or repository: [plugins.{name}] model = …"
         )
     try:
-        values = json.loads(metadata["recipe"])
+        values = metadata["recipe"]
         network = AudioNetwork(Recipe(**{**values, "blocks": tuple(values["blocks"])}))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise WeightsError(f"{name}: {found.path} does not say how its network is built ({error})") from error
     expected = network.state_dict()
     wrong = sorted(set(expected) ^ set(stored)) or sorted(

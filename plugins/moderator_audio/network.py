@@ -109,5 +109,6 @@ def save_network(network: AudioNetwork, path: Path, name: str) -> None:
         key: value.detach().cpu().to(torch.float16 if value.ndim > 1 else value.dtype).contiguous()
         for key, value in network.state_dict().items()
     }
-    metadata = {"format": "pt", "embedder": name, "recipe": json.dumps(asdict(network.recipe))}
-    save_file(tensors, path, metadata)
+    # One key only: safetensors writes several in any order, and the digest of the file would vary.
+    description = json.dumps({"name": name, "recipe": asdict(network.recipe)}, sort_keys=True)
+    save_file(tensors, path, {"embedder": description})

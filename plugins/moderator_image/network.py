@@ -119,4 +119,4 @@ def save_network(network: ImageNetwork, path: Path, name: str) -> None:
         key: value.detach().cpu().to(torch.float16 if value.ndim > 1 else value.dtype).contiguous()
         for key, value in network.state_dict().items()
     }
-    save_file(tensors, path, {"format": "pt", "embedder": name, "recipe": network.recipe.json()})
+    save_file(tensors, path, {"embedder": network.recipe.json(name)})

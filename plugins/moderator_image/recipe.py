@@ -30,8 +30,9 @@ class Recipe:
     data: Mapping[str, Any] = field(default_factory=dict)
     dim: int = 0
 
-    def json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+    def json(self, name: str) -> str:
+        """What the metadata of a weights file says. One key only: safetensors writes several in any order."""
+        return json.dumps({"name": name, "recipe": asdict(self)}, sort_keys=True)
 
 
 OWN = Recipe(
@@ -94,7 +95,7 @@ def digest(found: Weights, recipe: Recipe) -> str:
     """Hex digest of all that decides the output: the weights, and what is read beside them."""
     if recipe.dim:  # the recipe lies inside the weights file
         return found.sha256
-    return hashlib.sha256(f"{found.sha256} {recipe.json()}".encode()).hexdigest()
+    return hashlib.sha256(f"{found.sha256} {recipe.json('')}".encode()).hexdigest()
 
 
 def _own_recipe(name: str, found: Weights) -> Recipe:
@@ -102,17 +103,17 @@ def _own_recipe(name: str, found: Weights) -> Recipe:
 
     try:
         with safe_open(found.path, framework="np") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            metadata = json.loads((file.metadata() or {}).get("embedder", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{name}: {found.path} is not a safetensors file ({error})") from error
-    if metadata.get("embedder") != name:
+    if metadata.get("name") != name:
         raise WeightsError(
             f"{name}: {found.path} was not written by training {name}; for weights of a timm model name the "
             f"model too: [plugins.{name}] model = …"
         )
     try:
-        return Recipe(**json.loads(metadata["recipe"]))
-    except (KeyError, ValueError, TypeError) as error:
+        return Recipe(**metadata["recipe"])
+    except (KeyError, TypeError) as error:
         raise WeightsError(f"{name}: {found.path} does not say how its network is built ({error})") from error
 
 
@@ -129,7 +130,8 @@ def _foreign_recipe(name: str, model: Any, config: Path | None) -> Recipe:
         wanted = ("input_size", "mean", "std", "interpolation")
         return Recipe(
             str(model or values["architecture"]),
-            values.get("model_args") or {},
+            # The head is not built, however many classes it was trained for.
+            {key: value for key, value in (values.get("model_args") or {}).items() if key != "num_classes"},
             {key: data[key] for key in wanted if key in data},
         )
     except (OSError, ValueError, KeyError, AttributeError) as error:
