@@ -36,7 +36,7 @@ class MediaError(ModeratorError):
 
 
 class SourceError(ModeratorError):
-    """An input (file, directory, database) cannot be opened at all."""
+    """An input (file, directory, database) cannot be opened at all, or an output cannot be written."""
 
 
 class StoreError(ModeratorError):

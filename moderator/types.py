@@ -60,7 +60,7 @@ _SEVERITY = {Action.ALLOW: 0, Action.REVIEW: 1, Action.BLOCK: 2}
 class Part:
     """One part of an item, as it was handed in, not yet opened.
 
-    ``value``: text parts hold the ``str`` itself or ``bytes`` in UTF-8; media parts hold encoded
+    ``value``: text parts hold the ``str`` itself, ``bytes`` in UTF-8 or the ``Path`` of such a file; media parts hold encoded
     ``bytes``, a ``Path``, a ``PIL.Image.Image`` (images) or ``(samples, rate)`` (audio: float32
     ``(samples,)`` or ``(samples, channels)`` in [-1, 1]; rate in Hz).
     """
@@ -115,7 +115,8 @@ class Content:
     """One decoded, bounded piece of a part: what plugins receive.
 
     A long text is several contents (windows), an animation one per sampled frame, a long clip one
-    per window, so that no plugin ever sees unbounded input.
+    per window, so that no plugin ever sees unbounded input. A picture whose transparency hides something
+    is several contents of one span.
 
     ``data``: text ``str`` (the original characters); image uint8 ``(H, W, 3)`` RGB; audio float32
     ``(samples,)`` mono at ``rate`` Hz.

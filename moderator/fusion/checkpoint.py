@@ -18,6 +18,7 @@ from moderator.taxonomy import Taxonomy
 from moderator.weights import sha256_of
 
 FORMAT = "moderator-fusion-1"
+METADATA = "moderator"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,19 +37,17 @@ class Checkpoint:
 def save_checkpoint(path: Path, model: FusionModel, calibration: Calibration) -> None:
     """Write ``path``. Weights are stored in half precision: they are read back to fp32 the same way
     everywhere, and what is measured after reading is what is shipped."""
+    described = {
+        "format": FORMAT,
+        "config": json.loads(model.config.to_json()),
+        "taxonomy": model.config.taxonomy,
+        "calibration": json.loads(calibration.to_json()),
+        "embedders": {spec.name: spec.fingerprint for spec in model.config.embedders},
+    }
     state = {name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        state,
-        path,
-        metadata={
-            "format": FORMAT,
-            "config": model.config.to_json(),
-            "taxonomy": model.config.taxonomy,
-            "calibration": calibration.to_json(),
-            "embedders": json.dumps({spec.name: spec.fingerprint for spec in model.config.embedders}),
-        },
-    )
+    # one key only: the order of several is not fixed, and the same model must give the same digest
+    save_file(state, path, metadata={METADATA: json.dumps(described, sort_keys=True)})
 
 
 def load_checkpoint(path: Path, taxonomy: Taxonomy, device: str | torch.device = "cpu") -> Checkpoint:
@@ -58,13 +57,13 @@ def load_checkpoint(path: Path, taxonomy: Taxonomy, device: str | torch.device =
         raise CheckpointError(f"{path}: no fusion checkpoint there; train one with 'moderator train'")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {metadata.get('format')!r}, this software reads {FORMAT!r}")
-    config = FusionConfig.from_json(metadata["config"])
+    config = FusionConfig.from_json(json.dumps(metadata["config"]))
     if config.taxonomy != taxonomy.version or config.labels != taxonomy.names:
         raise CheckpointError(
             f"{path}: trained for taxonomy {config.taxonomy} {list(config.labels)}, "
@@ -75,5 +74,5 @@ def load_checkpoint(path: Path, taxonomy: Taxonomy, device: str | torch.device =
         model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: weights do not fit the configuration: {error}") from error
-    calibration = Calibration.from_json(metadata.get("calibration", ""), config.labels)
+    calibration = Calibration.from_json(json.dumps(metadata.get("calibration")), config.labels)
     return Checkpoint(model.to(device).eval(), calibration, sha256_of(path))

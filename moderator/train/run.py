@@ -24,7 +24,7 @@ from moderator.train.embedder import EmbedderProgress, train_embedder
 from moderator.train.examples import Example
 from moderator.train.fusion import FusionTrainer, Material
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
-from moderator.train.tokens import cache_tokens
+from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.types import Modality
 
 Report = Callable[[str], None]
@@ -60,16 +60,7 @@ def train(
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
     embedders = _loaded_embedders(config, paths, settings)
     examples = [example for group in gathered.values() for example in group]
-    caches = {}
-    for embedder in embedders:
-        folder = paths.work / "tokens"
-
-        def progress(done: int, total: int, name: str = embedder.name) -> None:
-            report(f"{name}: tokens of {done}/{total} examples")
-
-        caches[embedder.name] = cache_tokens(
-            embedder, examples, folder, lambda example: contents_of(example.item), progress
-        )
+    caches = _token_caches(embedders, gathered, paths.work / "tokens", report)
     fusion = FusionConfig(
         embedders=tuple(EmbedderSpec(e.name, e.modality, e.dim, e.fingerprint) for e in embedders),
         labels=taxonomy.names,
@@ -130,6 +121,36 @@ def _loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> 
         embedder.load(device)
         embedders.append(embedder)
     return embedders
+
+
+def _token_caches(
+    embedders: Sequence[Embedder],
+    gathered: Mapping[Modality, Sequence[Example]],
+    folder: Path,
+    report: Report,
+) -> dict[str, TokenCache]:
+    """Tokens by embedder name, each over the examples of all modalities in the order of ``gathered``."""
+    sizes = {modality: len(examples) for modality, examples in gathered.items()}
+    order = list(gathered)
+    caches = {}
+    for embedder in embedders:
+
+        def progress(done: int, total: int, name: str = embedder.name) -> None:
+            report(f"{name}: tokens of {done}/{total} examples")
+
+        modality = embedder.modality
+        made = cache_tokens(
+            embedder,
+            gathered[modality],
+            folder / modality.value,
+            lambda example: contents_of(example.item),
+            progress,
+        )
+        at = order.index(modality)
+        caches[embedder.name] = made.among(
+            sum(sizes[each] for each in order[:at]), sum(sizes[each] for each in order[at + 1 :])
+        )
+    return caches
 
 
 def _embedder(name: str, settings: Settings, options: Mapping[str, object]) -> Embedder:

@@ -39,11 +39,17 @@ class TokenCache:
         end = int(self.ends[index])
         return torch.from_numpy(self.values[begin:end].astype(np.float32)) if end > begin else None
 
+    def among(self, before: int, after: int) -> TokenCache:
+        """The same tokens in a longer list: ``before`` examples without any first, ``after`` at the end."""
+        last = self.ends[-1] if len(self.ends) else 0
+        edges = (np.zeros(before, dtype=np.int64), self.ends, np.full(after, last, dtype=np.int64))
+        return TokenCache(self.values, np.concatenate(edges))
+
 
 def cache_tokens(
     embedder: Embedder, examples: Sequence[Example], folder: Path, decode: Decode, progress: Progress
 ) -> TokenCache:
-    """Embed the first content of each example that has the embedder's modality. Resumes where it stopped.
+    """Embed the first content of the embedder's modality of each example. Resumes where it stopped.
 
     What is in ``folder`` is reused only for the same examples and fingerprint.
     """
@@ -71,7 +77,7 @@ def cache_tokens(
             state_file.write_text(json.dumps({"key": key, "lengths": lengths}))
             progress(len(lengths), len(examples))
     ends = np.cumsum(lengths, dtype=np.int64)
-    if not ends[-1]:
+    if not len(ends) or not ends[-1]:
         return TokenCache(np.zeros((0, embedder.dim), dtype=np.float16), ends)
     values = np.memmap(values_file, dtype=np.float16, mode="r").reshape(-1, embedder.dim)
     return TokenCache(values, ends)

@@ -38,6 +38,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 def chunks_of(tokenizer: Tokenizer, contents: Sequence[Content], size: int) -> list[list[Chunk]]:
     """Chunks of at most ``size`` word pieces, of nearly equal length, per content; at least one each."""
+    if not contents:
+        return []
     texts, moves = zip(*(_split_long_words(each.normalised or str(each.data)) for each in contents), strict=True)
     encodings = tokenizer.encode_batch(list(texts))
     result: list[list[Chunk]] = []
