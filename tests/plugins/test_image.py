@@ -87,6 +87,17 @@ def test_weights_are_half_precision_and_say_what_they_are(weights: Path, embedde
     assert next(embedder._network.parameters()).dtype == torch.float32
 
 
+def test_the_shipped_weights_are_found_and_load() -> None:
+    embedder = TimmImage()
+    [found] = embedder.weights()
+    embedder.load("cpu")
+    assert found.origin == "package"
+    assert found.path.stat().st_size < 3_000_000
+    assert embedder.fingerprint == f"1:{found.sha256[:16]}"
+    first, second = embedder.embed_batch(TimmImage.examples()[:2])
+    assert not torch.allclose(first.tokens[0], second.tokens[0])
+
+
 def test_saving_and_loading_keeps_the_tokens(weights: Path, tmp_path: Path) -> None:
     first, second = TimmImage({"weights": weights}), TimmImage({"weights": str(tmp_path)})
     first.load("cpu")
