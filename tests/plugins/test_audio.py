@@ -120,6 +120,17 @@ def test_weights_are_half_precision_and_say_what_they_are(weights: Path, embedde
     assert embedder.fingerprint == f"1:{found.sha256[:16]}"
 
 
+def test_the_shipped_weights_are_found_and_load() -> None:
+    embedder = LogMelAudio()
+    [found] = embedder.weights()
+    embedder.load("cpu")
+    assert found.origin == "package"
+    assert found.path.stat().st_size < 1_500_000
+    assert embedder.fingerprint == f"1:{found.sha256[:16]}"
+    first, second = embedder.embed_batch(LogMelAudio.examples()[:2])
+    assert not torch.allclose(first.tokens[0], second.tokens[0])
+
+
 def test_saving_and_loading_keeps_the_tokens(weights: Path, tmp_path: Path) -> None:
     first, second = LogMelAudio({"weights": weights}), LogMelAudio({"weights": str(tmp_path)})
     first.load("cpu")
