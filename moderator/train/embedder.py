@@ -159,11 +159,8 @@ class _Run:
             if self._best_epoch() == epoch:
                 self.best = self._learnt()
             self._save_state()
-            progress(
-                EmbedderProgress(
-                    epoch + 1, self.config.epochs, self.steps, self.steps, self.losses[-1], self.aurocs[-1]
-                )
-            )
+            whole = (epoch + 1, self.config.epochs, self.steps, self.steps)
+            progress(EmbedderProgress(*whole, self.losses[-1], self.aurocs[-1]))
 
     def finish(self, started: float) -> EmbedderReport:
         self._restore_learnt(self.best)
