@@ -7,7 +7,7 @@ which must be cheap; ``load`` fetches weights and is the first place that may im
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,7 @@ from moderator.types import Content, Embedding, Modality, Signal, SignalSpec
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from moderator.weights import Weights
 
@@ -90,6 +91,32 @@ class TrainableEmbedder(Embedder):
     @abstractmethod
     def forward(self, inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens ``(B, T, dim)`` and mask ``(B, T)``, True where a token is real. Differentiable."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the weights as one safetensors file that ``load`` reads (option ``weights``)."""
+
+
+class FittedEmbedder(Embedder):
+    """An embedder that fits its own weights to labelled contents in one call.
+
+    ``moderator train`` also fits it to parts of the data, so that the tokens the fusion model learns from
+    were never made by weights that had seen the example. What a token's dimensions mean must therefore
+    not depend on the run: one dimension per label, say.
+    """
+
+    @abstractmethod
+    def fit(
+        self,
+        contents: Sequence[Content],
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        progress: Callable[[str], None],
+    ) -> None:
+        """Fit to ``targets`` ``(N, labels)``, NaN where unknown, with example ``weights`` ``(N,)``.
+
+        Deterministic. Afterwards the embedder is ready to ``save`` and to ``embed_batch``.
+        """
 
     @abstractmethod
     def save(self, path: Path) -> None:

@@ -19,7 +19,9 @@ def json_option(command: F) -> F:
 
 def db_option(command: F) -> F:
     """Add ``--db`` as the parameter ``db``; ``None`` means the setting."""
-    return click.option("--db", metavar="URL", help="Database URL [default: sqlite:///moderator.db].")(command)
+    return click.option("--db", metavar="URL", help="Database URL [default: sqlite:///moderator.db].")(
+        command
+    )
 
 
 def print_json(value: Any) -> None:

@@ -20,6 +20,9 @@ class EmbedderSpec:
     modality: Modality
     dim: int
     fingerprint: str
+    alone: bool = True
+    """Whether it knows enough to clear content by itself. One that was trained on little informs the
+    scores, but an item that only such embedders could look at is not fully judged."""
 
 
 @dataclass(frozen=True, slots=True)

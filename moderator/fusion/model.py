@@ -34,12 +34,37 @@ class Tokens:
     source: Tensor
 
 
+class Standardise(nn.Module):
+    """Centres and scales each dimension by what training saw of it; outliers are cut off at 8.
+
+    Unlike a LayerNorm it keeps how far a token is from the middle, which says much where dimensions are
+    weights of evidence.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def observe(self, tokens: Tensor) -> None:
+        """Take mean and scale from ``tokens`` (N, dim)."""
+        self.mean.copy_(tokens.mean(0))
+        self.scale.copy_(tokens.std(0, correction=0).clamp(min=1e-4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, dim) → (…, dim)."""
+        return ((x - self.mean) / self.scale).clamp(-8, 8)
+
+
 class Resampler(nn.Module):
     """Tokens of one embedder → a fixed number of latents."""
 
     def __init__(self, spec: EmbedderSpec, config: FusionConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(spec.dim)
+        self.standardise = Standardise(spec.dim)
         self.project = nn.Linear(spec.dim, config.width)
         self.latents = nn.Parameter(torch.empty(config.latents, config.width))
         self.cross = CrossLayer(
@@ -48,7 +73,7 @@ class Resampler(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """(R, T, dim) → (R, latents, width)."""
-        memory = self.project(self.norm(tokens.values))  # (R, T, D)
+        memory = self.project(self.standardise(tokens.values))  # (R, T, D)
         queries = self.latents.expand(len(memory), -1, -1)  # (R, N, D)
         return self.cross(queries, memory, tokens.mask)  # type: ignore[no-any-return]
 
@@ -76,9 +101,20 @@ class FusionModel(nn.Module):
         self.output_norm = nn.LayerNorm(width)
         self.output = nn.Parameter(torch.empty(labels, width))
         self.bias = nn.Parameter(torch.empty(labels))
+        short = config.embedders if config.shortcut else ()
         self.shortcuts = nn.ModuleDict(
-            {key_of(spec): nn.Linear(spec.dim, labels) for spec in config.embedders} if config.shortcut else {}
+            {
+                key_of(spec): nn.Sequential(Standardise(spec.dim), nn.Linear(spec.dim, labels))
+                for spec in short
+            }
         )
+
+    def observe(self, name: str, tokens: Tensor, summaries: Tensor) -> None:
+        """Before training: what tokens (N, dim) and summaries (M, dim) of embedder ``name`` look like."""
+        key = next(key_of(spec) for spec in self.config.embedders if spec.name == name)
+        self.resamplers[key].standardise.observe(tokens)  # type: ignore[operator, union-attr]
+        if self.config.shortcut:
+            self.shortcuts[key][0].observe(summaries)  # type: ignore[index]
 
     def forward(self, tokens: Mapping[str, Tokens], batch: int) -> Tensor:
         """Tokens by embedder name, for ``batch`` inputs → logits (B, labels).

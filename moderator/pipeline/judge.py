@@ -80,6 +80,7 @@ class Judge:
         config = scorer.checkpoint.config
         self._labels = config.labels
         self._trained = {spec.modality for spec in config.embedders}
+        self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
@@ -117,6 +118,9 @@ class Judge:
                     found.failed(index, reason)
                 if content.modality not in self._trained:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
+            used = {name for given in found.embeddings for name in given}
+            if used and not used & self._alone:
+                found.degraded.append(f"{' and '.join(sorted(used))}: trained on too little to clear an item alone")
 
     def _detect(self, findings: Sequence[_Findings]) -> None:
         needed = self.evaluator.policy.signals

@@ -63,6 +63,8 @@ class FusionModelConfig:
     """Which embedders the fusion model reads, and its sizes (see ``FusionConfig``)."""
 
     embedders: tuple[str, ...] = ()
+    not_alone: tuple[str, ...] = ()
+    """Embedders trained on too little to clear content by themselves (``EmbedderSpec.alone``)."""
     width: int = 128
     heads: int = 4
     latents: int = 8

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from moderator.errors import TrainingError
 from moderator.fusion.calibration import Calibration, fit
 from moderator.fusion.checkpoint import save_checkpoint
 from moderator.fusion.collate import View, collate
@@ -95,6 +96,8 @@ class FusionTrainer:
         sizes = np.array([len(self.rows[source]) for source in self.sources], dtype=np.float64)
         self.draw = np.sqrt(sizes) / np.sqrt(sizes).sum()
         self.model = build(config, seed=training.seed)
+        for name, cache in material.caches.items():
+            self.model.observe(name, *_sample(cache, usable))
         # what a source's annotators call harmful beyond what the content shows; dropped at inference
         self.source_bias = nn.Parameter(torch.zeros(len(self.sources), len(config.labels)))
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -186,7 +189,7 @@ class FusionTrainer:
             self.optimiser.step()
             decay = min(self.training.average, (1 + done) / (10 + done))
             for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value.detach(), 1 - decay)
+                self.average[name].lerp_(value, 1 - decay)
             total += float(loss.detach())
         self.model.eval()
         return total / self.training.steps
@@ -273,6 +276,16 @@ class FusionTrainer:
     def _key(self) -> str:
         data = sum(len(rows) for rows in self.rows.values())
         return f"{self.config.to_json()}|{self.training!r}|{self.sources}|{data}"
+
+
+def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[Tensor, Tensor]:
+    """Tokens and summaries of about ``size`` examples spread over ``rows``."""
+    present = [row for row in rows if cache.ends[row] > (cache.ends[row - 1] if row else 0)]
+    step = max(1, len(present) // size)
+    found = [tokens for row in present[::step] if (tokens := cache[row]) is not None]
+    if not found:
+        raise TrainingError("an embedder has no tokens for any training example; drop it from fusion.embedders")
+    return torch.cat(found), torch.stack([tokens[0] for tokens in found])
 
 
 def united(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:

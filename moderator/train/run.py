@@ -16,10 +16,11 @@ import torch
 from moderator.errors import TrainingError
 from moderator.fusion.config import EmbedderSpec, FusionConfig
 from moderator.host import PluginHost
-from moderator.plugin import Embedder, TrainableEmbedder
+from moderator.plugin import Embedder, FittedEmbedder, TrainableEmbedder
 from moderator.settings import Settings
 from moderator.taxonomy import DEFAULT, Taxonomy
 from moderator.train.config import TrainConfig
+from moderator.train.crossfit import cross_fitted
 from moderator.train.embedder import EmbedderProgress, train_embedder
 from moderator.train.examples import Example
 from moderator.train.fusion import FusionTrainer, Material
@@ -58,11 +59,15 @@ def train(
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
+    fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
     embedders = _loaded_embedders(config, paths, settings)
     examples = [example for group in gathered.values() for example in group]
-    caches = _token_caches(embedders, gathered, paths.work / "tokens", report)
+    caches = _token_caches(embedders, fitted, gathered, paths.work / "tokens", report)
     fusion = FusionConfig(
-        embedders=tuple(EmbedderSpec(e.name, e.modality, e.dim, e.fingerprint) for e in embedders),
+        embedders=tuple(
+            EmbedderSpec(e.name, e.modality, e.dim, e.fingerprint, e.name not in config.fusion.not_alone)
+            for e in embedders
+        ),
         labels=taxonomy.names,
         taxonomy=taxonomy.version,
         width=config.fusion.width,
@@ -112,6 +117,31 @@ def _train_embedders(
         (paths.work / f"{name}.safetensors").replace(target)
 
 
+def _fit_embedders(
+    config: TrainConfig,
+    paths: Paths,
+    settings: Settings,
+    gathered: Mapping[Modality, Sequence[Example]],
+    taxonomy: Taxonomy,
+    report: Report,
+) -> dict[str, TokenCache]:
+    """Fit those that fit themselves; their tokens by name, each made by weights that had not seen it."""
+    caches = {}
+    for name in config.fusion.embedders:
+        embedder = _embedder(name, settings, config.options.get(name, {}))
+        if isinstance(embedder, FittedEmbedder):
+
+            def fresh(options: Mapping[str, object], name: str = name) -> FittedEmbedder:
+                made = _embedder(name, settings, {**config.options.get(name, {}), **options})
+                assert isinstance(made, FittedEmbedder)  # noqa: S101 - the same plugin as above
+                return made
+
+            caches[name] = cross_fitted(
+                fresh, gathered[embedder.modality], paths.out, paths.work, taxonomy.names, report
+            )
+    return caches
+
+
 def _loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> list[Embedder]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     embedders = []
@@ -125,6 +155,7 @@ def _loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> 
 
 def _token_caches(
     embedders: Sequence[Embedder],
+    fitted: Mapping[str, TokenCache],
     gathered: Mapping[Modality, Sequence[Example]],
     folder: Path,
     report: Report,
@@ -139,7 +170,7 @@ def _token_caches(
             report(f"{name}: tokens of {done}/{total} examples")
 
         modality = embedder.modality
-        made = cache_tokens(
+        made = fitted.get(embedder.name) or cache_tokens(
             embedder,
             gathered[modality],
             folder / modality.value,

@@ -14,6 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+BUCKETS = 1 << 24
+"""Wide enough that n-grams worth keeping hardly ever share a number."""
 ORDERS = (1, 2, 3, 4, 5)
 MAX_WORD = 16
 """Longer runs of letters are cut into tokens of this many characters."""
@@ -40,8 +42,8 @@ class NGrams:
     spans: NDArray[np.float32]
 
 
-def ngrams(texts: Sequence[str], buckets: int) -> NGrams:
-    """Hash the n-grams of ``texts`` into ``buckets`` (a power of two) numbers."""
+def ngrams(texts: Sequence[str]) -> NGrams:
+    """Hash the n-grams of ``texts`` into ``BUCKETS`` numbers."""
     points, text_of_char, position = _characters(texts)
     token_of_char, starts = _tokens(points, text_of_char)
     prefix, powers = _prefix_hash(points)
@@ -56,7 +58,7 @@ def ngrams(texts: Sequence[str], buckets: int) -> NGrams:
     bags = np.zeros(len(starts), dtype=np.int64)
     np.cumsum(counts[:-1], out=bags[1:])
     return NGrams(
-        buckets=(_mix(hashes[order]) & np.uint64(buckets - 1)).astype(np.int64),
+        buckets=(_mix(hashes[order]) & np.uint64(BUCKETS - 1)).astype(np.int64),
         bags=bags,
         text_of=text_of_char[starts],
         spans=_spans(token_of_char, position, len(starts), texts, text_of_char[starts]),

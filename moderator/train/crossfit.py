@@ -1,0 +1,86 @@
+"""Embedders that fit themselves: tokens for training come from weights that never saw the example.
+
+Without this the fusion model would learn to trust an embedder as far as its memory of the training rows
+goes, and be wrong on every new one (stacked generalisation, Wolpert 1992).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderator.plugin import FittedEmbedder
+from moderator.train.examples import Example
+from moderator.train.losses import targets_of, weights_of
+from moderator.train.material import contents_of
+from moderator.train.tokens import TokenCache
+from moderator.types import Content
+
+FOLDS = 4
+
+Fresh = Callable[[Mapping[str, object]], FittedEmbedder]
+
+
+def cross_fitted(
+    fresh: Fresh,
+    examples: Sequence[Example],
+    out: Path,
+    work: Path,
+    labels: Sequence[str],
+    report: Callable[[str], None],
+) -> TokenCache:
+    """Fit on all training rows into ``out``, and per fold on the others into ``work``; tokens of all rows.
+
+    Weights that are there already are used as they are. Validation rows get the tokens of the final
+    weights, as new content will.
+    """
+    contents = [next(iter(contents_of(example.item)), None) for example in examples]
+    fold = np.array([_fold(example) if example.split == "train" else FOLDS for example in examples])
+    fold[[index for index, content in enumerate(contents) if content is None]] = -1
+    tokens: list[NDArray[np.float16] | None] = [None] * len(examples)
+    name = fresh({}).name
+    for number in range(FOLDS + 1):
+        final = number == FOLDS
+        path = out / f"{name}.safetensors" if final else work / f"{name}.fold{number}.safetensors"
+        seen = [i for i, each in enumerate(fold.tolist()) if 0 <= each < FOLDS and each != number]
+        if not path.is_file():
+            report(f"{name}: fitting {'the final weights' if final else f'fold {number + 1}/{FOLDS}'}")
+            _fit(fresh({}), [examples[i] for i in seen], [contents[i] for i in seen], labels, path, report)
+        embedder = fresh({"weights": str(path)})
+        embedder.load("cpu")
+        asked = np.flatnonzero(fold == number).tolist()
+        given = [content for i in asked if (content := contents[i]) is not None]
+        for i, embedding in zip(asked, embedder.embed_batch(given), strict=True):
+            tokens[i] = embedding.tokens.numpy().astype(np.float16)
+    lengths = [0 if each is None else len(each) for each in tokens]
+    kept = [each for each in tokens if each is not None]
+    return TokenCache(np.concatenate(kept), np.cumsum(lengths, dtype=np.int64))
+
+
+def _fit(
+    embedder: FittedEmbedder,
+    examples: Sequence[Example],
+    contents: Sequence[Content | None],
+    labels: Sequence[str],
+    path: Path,
+    report: Callable[[str], None],
+) -> None:
+    embedder.fit(
+        [content for content in contents if content is not None],
+        targets_of(examples, labels),
+        weights_of(examples),
+        lambda line: report(f"{embedder.name}: {line}"),
+    )
+    partial = path.with_suffix(".partial")
+    embedder.save(partial)
+    partial.replace(path)
+
+
+def _fold(example: Example) -> int:
+    """By the text, so that copies of a text are in one fold."""
+    digest = hashlib.sha256(repr([part.value for part in example.item.parts]).encode("utf-8", "backslashreplace"))
+    return int.from_bytes(digest.digest()[:4], "big") % FOLDS
