@@ -40,13 +40,17 @@ def load_policy(
     if root is None:
         raise PolicyError([f"{shown}:1: the file is empty; a policy has the keys name, version and rules"])
     table = document.table(
-        root, "the policy", ("name", "version", "rules", "otherwise", "on_degraded"), ("description",)
+        root,
+        "the policy",
+        ("name", "version", "rules", "otherwise", "on_degraded"),
+        ("description", "review_blocks"),
     )
     policy_name = _name(document, table.get("name"), "name")
     version = _version(document, table.get("version"))
     otherwise = _action(document, table.get("otherwise"), "otherwise", Action.REVIEW)
     on_degraded = _on_degraded(document, table.get("on_degraded"))
     description = document.text(table.get("description"), "description")
+    review_blocks = _flag(document, table.get("review_blocks"), "review_blocks")
     used: set[str] = set()
     rules = _rules(document, table.get("rules"), ranges, used)
     document.finish()
@@ -58,6 +62,7 @@ def load_policy(
         on_degraded=on_degraded,
         digest=hashlib.sha256(data).hexdigest(),
         description=description,
+        review_blocks=review_blocks,
         labels=frozenset(used & set(labels)),
         signals=frozenset(used & {spec.name for spec in signals}),
         uses_context=CONTEXT in used,
@@ -120,6 +125,16 @@ def _version(document: Document, node: yaml.Node | None) -> int:
     shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else kind_of(node)
     document.note(line_of(node), f"version must be a whole number from 1 up, got {shown}")
     return 0
+
+
+def _flag(document: Document, node: yaml.Node | None, what: str) -> bool:
+    if node is None:
+        return False
+    if tag_of(node) == "bool" and node.value in ("true", "false"):
+        return bool(node.value == "true")
+    shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else kind_of(node)
+    document.note(line_of(node), f"{what} must be true or false, got {shown}")
+    return False
 
 
 def _action(document: Document, node: yaml.Node | None, what: str, default: Action) -> Action:

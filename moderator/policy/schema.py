@@ -26,7 +26,7 @@ class Policy:
     """A checked policy. Build it with ``load_policy``.
 
     ``otherwise``: the action when no rule holds. ``on_degraded``: the least an item gets that could
-    not be judged in full. ``digest``: SHA-256 of the file's bytes. ``labels`` and ``signals``: those
+    not be judged in full. ``review_blocks``: a blocked item gets a review task too. ``digest``: SHA-256 of the file's bytes. ``labels`` and ``signals``: those
     its conditions mention, so that the caller knows which detectors this policy depends on.
     """
 
@@ -37,6 +37,7 @@ class Policy:
     on_degraded: Action
     digest: str
     description: str = ""
+    review_blocks: bool = False
     labels: frozenset[str] = frozenset()
     signals: frozenset[str] = frozenset()
     uses_context: bool = False

@@ -82,7 +82,8 @@ def run_scan(
         for batch in _batches(iter(sources), moderator.settings.batch_size):
             judged = _judged(moderator, batch)
             before = time.monotonic()
-            store.record(summary.scan, [_entry(record, verdict) for record, verdict in judged])
+            review_blocks = moderator.policy.review_blocks
+            store.record(summary.scan, [_entry(record, verdict, review_blocks) for record, verdict in judged])
             summary.store_seconds += time.monotonic() - before
             for _, verdict in judged:
                 if writer is not None:
@@ -125,8 +126,10 @@ def _unreadable(record: Record, verdict: Verdict) -> Verdict:
     )
 
 
-def _entry(record: Record, verdict: Verdict) -> Entry:
-    return record.position, record.item, record.id, verdict, verdict.action is Action.REVIEW
+def _entry(record: Record, verdict: Verdict, review_blocks: bool) -> Entry:
+    """A row for the store; it opens a task for every ``review`` by itself."""
+    opens_review = review_blocks and verdict.action is Action.BLOCK
+    return record.position, record.item, record.id, verdict, opens_review
 
 
 def kind_of(reason: str) -> str:

@@ -42,6 +42,14 @@ def test_a_sound_policy_is_read_whole() -> None:
     assert policy.digest == hashlib.sha256((text + "description: For tests\n").encode()).hexdigest()
 
 
+def test_whether_blocked_items_get_a_task() -> None:
+    text = document(rule_lines("hate >= 0.5"))
+    assert load(text).review_blocks is False
+    assert load(text + "review_blocks: true\n").review_blocks is True
+    (problem,) = problems(text + "review_blocks: maybe\n")
+    assert problem.endswith("review_blocks must be true or false, got 'maybe'")
+
+
 @pytest.mark.parametrize(
     "condition",
     [
