@@ -26,8 +26,9 @@ class Policy:
     """A checked policy. Build it with ``load_policy``.
 
     ``otherwise``: the action when no rule holds. ``on_degraded``: the least an item gets that could
-    not be judged in full. ``review_blocks``: a blocked item gets a review task too. ``digest``: SHA-256 of the file's bytes. ``labels`` and ``signals``: those
-    its conditions mention, so that the caller knows which detectors this policy depends on.
+    not be judged in full. ``review_blocks``: a blocked item gets a review task too. ``digest``: SHA-256
+    of the file's bytes. ``labels`` and ``signals``: those its conditions mention, so that the caller
+    knows which detectors this policy depends on.
     """
 
     name: str
