@@ -1,6 +1,6 @@
 """Memory of a long scan: resident size after every batch must not grow with the number of lines.
 
-    .venv/bin/python benchmarks/scan_memory.py [--lines 100000]
+.venv/bin/python benchmarks/scan_memory.py [--lines 100000]
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import PIL.Image
     import torch
 
 Scores = Mapping[str, float]
-"""Label name → probability in [0, 1]; every label of the taxonomy, or empty if nothing could be judged."""
+"""Label → probability in [0, 1]; every label of the taxonomy, or empty if nothing could be judged."""
 
 
 class Modality(enum.StrEnum):
@@ -60,8 +59,8 @@ _SEVERITY = {Action.ALLOW: 0, Action.REVIEW: 1, Action.BLOCK: 2}
 class Part:
     """One part of an item, as it was handed in, not yet opened.
 
-    ``value``: text parts hold the ``str`` itself, ``bytes`` in UTF-8 or the ``Path`` of such a file; media parts hold encoded
-    ``bytes``, a ``Path``, a ``PIL.Image.Image`` (images) or ``(samples, rate)`` (audio: float32
+    ``value``: text parts hold the ``str`` itself, ``bytes`` in UTF-8 or the ``Path`` of such a file;
+    media parts hold encoded ``bytes``, a ``Path``, a ``PIL.Image.Image`` (images) or ``(samples, rate)`` (audio: float32
     ``(samples,)`` or ``(samples, channels)`` in [-1, 1]; rate in Hz).
     """
 

@@ -19,7 +19,9 @@ _COLUMNS = ("source", "label", "rows", "positives", "auroc", "auprc", "f1", "acc
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--modality", type=click.Choice(["text", "image", "audio"]), default="text", show_default=True)
 @click.option("--source", "sources", multiple=True, help="Only this data set; may be repeated.")
 @click.option("--split", type=click.Choice(["all", "train", "valid"]), default="all", show_default=True)

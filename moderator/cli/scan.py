@@ -140,5 +140,3 @@ def _progress(notes: Any, total: int | None) -> Iterator[Callable[[Any], None]]:
     with Progress(*columns, console=notes) as bar:
         task = bar.add_task("scan", total=total, rate="loading")
         yield lambda summary: bar.update(task, completed=summary.items, rate=f"{summary.rate:.1f} items/s")
-
-

@@ -53,13 +53,20 @@ def verdict_detail(verdict: Verdict) -> RenderableType:
         head.append(f"\n  {visible(reason)}")
     table = Table(box=None, pad_edge=False, show_header=False)
     for label, score in sorted(verdict.scores.items(), key=lambda pair: -pair[1]):
-        table.add_row(label, f"{score:.3f}", Text("█" * round(score * 30), style="red" if score >= 0.5 else "dim"))
+        table.add_row(
+            label, f"{score:.3f}", Text("█" * round(score * 30), style="red" if score >= 0.5 else "dim")
+        )
     lines: list[RenderableType] = [head, table]
     for name, value in sorted(verdict.signals.items()):
         lines.append(Text(f"signal {name} = {value:.2f}"))
     for found in verdict.evidence:
         span = "–".join(f"{edge:g}" for edge in found.span)
-        lines.append(Text(f"evidence {found.source} at {span} of part {found.part}: {visible(found.detail)}", style="dim"))
+        lines.append(
+            Text(
+                f"evidence {found.source} at {span} of part {found.part}: {visible(found.detail)}",
+                style="dim",
+            )
+        )
     for part, share in verdict.coverage.items():
         lines.append(Text(f"looked at {share:.0%} of {part}"))
     return Group(*lines)

@@ -95,9 +95,7 @@ def _newton(x: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float6
         p = 1 / (1 + np.exp(-np.clip(slope * x + shift, -50, 50)))
         error, curve = w * (p - y), w * p * (1 - p)
         gradient = np.array([error @ x + pull * (slope - 1), error.sum()])
-        hessian = np.array(
-            [[(curve * x) @ x + pull, curve @ x], [curve @ x, curve.sum() + 1e-6]]
-        )
+        hessian = np.array([[(curve * x) @ x + pull, curve @ x], [curve @ x, curve.sum() + 1e-6]])
         step = np.linalg.solve(hessian, gradient)
         step *= min(1.0, 2.0 / (np.abs(step).max() + 1e-12))
         slope = float(np.clip(slope - step[0], 0.05, 20))

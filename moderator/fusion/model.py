@@ -163,9 +163,7 @@ def build(config: FusionConfig, *, seed: int = 0) -> FusionModel:
         config,
         resamplers=nn.ModuleDict({key_of(spec): Resampler(spec, config) for spec in config.embedders}),
         encoder=nn.ModuleList(EncoderLayer(*block) for _ in range(config.layers)),
-        decoder=nn.ModuleList(
-            CrossLayer(*block, self_attention=True) for _ in range(config.decoder_layers)
-        ),
+        decoder=nn.ModuleList(CrossLayer(*block, self_attention=True) for _ in range(config.decoder_layers)),
     )
     initialise(model, seed)
     return model.eval()

@@ -120,7 +120,9 @@ class Judge:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
             used = {name for given in found.embeddings for name in given}
             if used and not used & self._alone:
-                found.degraded.append(f"{' and '.join(sorted(used))}: trained on too little to clear an item alone")
+                found.degraded.append(
+                    f"{' and '.join(sorted(used))}: trained on too little to clear an item alone"
+                )
 
     def _detect(self, findings: Sequence[_Findings]) -> None:
         needed = self.evaluator.policy.signals
@@ -156,7 +158,7 @@ class Judge:
                 max(pair, (value, view), key=lambda each: each[0])
                 for pair, value in zip(so_far, row, strict=True)
             ]
-        count = {key: 0 for key in best}
+        count = dict.fromkeys(best, 0)
         for found in owners:
             count[id(found)] = count.get(id(found), 0) + 1
         for found in findings:

@@ -36,7 +36,7 @@ def with_model_weights(settings: Settings, directory: Path) -> Settings:
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` → ``cuda`` if there is one, else ``cpu``. Raises ``SettingsError`` for one that is not there."""
+    """``auto`` → ``cuda`` if there is one, else ``cpu``. ``SettingsError`` for one that is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

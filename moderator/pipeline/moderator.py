@@ -110,7 +110,9 @@ class Moderator:
         id: str = "",
     ) -> Verdict:
         """Judge one post. Parts as in ``Item.of``; content that cannot be judged never raises."""
-        return self.judge([Item.of(id=id, text=text, image=image, audio=audio, video=video, context=context)])[0]
+        return self.judge(
+            [Item.of(id=id, text=text, image=image, audio=audio, video=video, context=context)]
+        )[0]
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """Judge a batch of posts; one verdict each, in order, the same whatever the batch."""

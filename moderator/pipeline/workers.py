@@ -83,7 +83,7 @@ class Worker(Generic[T]):
         try:
             made = self._call(contents)
             if len(made) != len(contents):
-                raise ValueError(f"{len(made)} results for {len(contents)} contents")  # noqa: TRY301
+                raise ValueError(f"{len(made)} results for {len(contents)} contents")
             failed = ""
         except Exception as error:  # noqa: BLE001
             made, failed = [], _said(error)
@@ -96,7 +96,9 @@ class Worker(Generic[T]):
         if failed:
             return [Failed(f"{self.plugin.name}: failed: {failed}")]
         return [
-            Failed(f"{self.plugin.name}: {problem}") if (problem := self._problem(content, result)) else result
+            Failed(f"{self.plugin.name}: {problem}")
+            if (problem := self._problem(content, result))
+            else result
             for content, result in zip(contents, made, strict=True)
         ]
 
@@ -107,7 +109,9 @@ class Worker(Generic[T]):
         self._overruns += 1
         reason = f"{self.plugin.name}: took {took:.1f} s, allowed are {self._timeout:g} s"
         if self._overruns >= _MAX_OVERRUNS:
-            self._off = f"{self.plugin.name}: switched off after {_MAX_OVERRUNS} overruns of {self._timeout:g} s"
+            self._off = (
+                f"{self.plugin.name}: switched off after {_MAX_OVERRUNS} overruns of {self._timeout:g} s"
+            )
         return Failed(reason)
 
     def _problem(self, content: Content, result: T) -> str:

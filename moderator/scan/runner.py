@@ -133,7 +133,7 @@ def _entry(record: Record, verdict: Verdict, review_blocks: bool) -> Entry:
 
 
 def kind_of(reason: str) -> str:
-    """A degraded reason without what differs from item to item, for counting: ``image[0]: empty`` → ``image: empty``."""
+    """A reason without what differs from item to item, for counting: ``image[0]: x`` → ``image: x``."""
     part, _, rest = reason.partition(": ")
     return f"{part.split('[')[0]}: {rest}" if rest else reason
 

@@ -55,7 +55,7 @@ class AudioData:
     backgrounds: tuple[str, ...] = ()
     texts: Mapping[str, Quota] = field(default_factory=dict)
     max_words: int = 15
-    speech: Speech = Speech()
+    speech: Speech = field(default_factory=Speech)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,9 @@ def read_config(path: Path) -> TrainConfig:
         raise TrainingError(f"{path}: cannot be read as TOML: {error}") from error
     known = {"text", "image", "audio", "embedders", "fusion", "training", "options"}
     if unknown := set(table) - known:
-        raise TrainingError(f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}")
+        raise TrainingError(
+            f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}"
+        )
     audio = dict(table.get("audio", {}))
     audio["texts"] = {
         source: _made(Quota, quota, f"{path}: audio.texts.{source}")
@@ -125,7 +127,9 @@ def _made(kind: type[C], section: Any, where: str) -> C:
         raise TrainingError(f"{where}: must be a table, got {section!r}")
     fields = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := set(section) - set(fields):
-        raise TrainingError(f"{where}: unknown key {', '.join(sorted(unknown))}; known are {', '.join(fields)}")
+        raise TrainingError(
+            f"{where}: unknown key {', '.join(sorted(unknown))}; known are {', '.join(fields)}"
+        )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
     try:
         return kind(**values)

@@ -82,5 +82,7 @@ def _fit(
 
 def _fold(example: Example) -> int:
     """By the text, so that copies of a text are in one fold."""
-    digest = hashlib.sha256(repr([part.value for part in example.item.parts]).encode("utf-8", "backslashreplace"))
+    digest = hashlib.sha256(
+        repr([part.value for part in example.item.parts]).encode("utf-8", "backslashreplace")
+    )
     return int.from_bytes(digest.digest()[:4], "big") % FOLDS

@@ -40,7 +40,8 @@ class Figures:
         """For tables and JSON, where NaN has no place."""
         row = {"id": f"{self.source}/{self.label}", **asdict(self)}
         return {
-            key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in row.items()
         }
 
 
@@ -92,7 +93,9 @@ def _per_label(
     for column, label in enumerate(labels):
         rows = chosen & ~np.isnan(targets[:, column])
         if rows.any():
-            result.append(measure(source, label, targets[rows, column] >= 0.5, scores[rows, column], threshold))
+            result.append(
+                measure(source, label, targets[rows, column] >= 0.5, scores[rows, column], threshold)
+            )
     return result
 
 

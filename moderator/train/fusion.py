@@ -86,7 +86,10 @@ class FusionTrainer:
             for index, example in enumerate(material.examples)
             if example.split == "train"
             and index not in held_out
-            and any(cache.ends[index] > (cache.ends[index - 1] if index else 0) for cache in material.caches.values())
+            and any(
+                cache.ends[index] > (cache.ends[index - 1] if index else 0)
+                for cache in material.caches.values()
+            )
         ]
         self.sources = sorted({material.examples[index].dataset for index in usable})
         self.rows = {source: [] for source in self.sources}  # type: dict[str, list[int]]
@@ -196,7 +199,9 @@ class FusionTrainer:
 
     def _step(self, rng: np.random.Generator) -> Tensor:
         source = rng.choice(len(self.sources), size=self.training.batch_size, p=self.draw)  # (B,)
-        picks = [self.rows[self.sources[each]][rng.integers(len(self.rows[self.sources[each]]))] for each in source]
+        picks = [
+            self.rows[self.sources[each]][rng.integers(len(self.rows[self.sources[each]]))] for each in source
+        ]
         targets = self.targets[picks].copy()  # (B, C)
         views = []
         for row, index in enumerate(picks):
@@ -284,7 +289,9 @@ def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[T
     step = max(1, len(present) // size)
     found = [tokens for row in present[::step] if (tokens := cache[row]) is not None]
     if not found:
-        raise TrainingError("an embedder has no tokens for any training example; drop it from fusion.embedders")
+        raise TrainingError(
+            "an embedder has no tokens for any training example; drop it from fusion.embedders"
+        )
     return torch.cat(found), torch.stack([tokens[0] for tokens in found])
 
 

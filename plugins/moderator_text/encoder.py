@@ -98,7 +98,9 @@ class TransformerText(Embedder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         limit = int(getattr(config, "max_position_embeddings", 514)) - 2
         if self._chunk > limit:
-            raise PluginError(f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}")
+            raise PluginError(
+                f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}"
+            )
         with _quiet():
             model = AutoModel.from_pretrained(
                 folder,
@@ -188,7 +190,7 @@ def _budgeted(order: Sequence[int], chunks: Sequence[Chunk]) -> list[list[int]]:
 
 
 def _joined(states: Sequence[torch.Tensor], chunks: Sequence[Chunk], length: int) -> Embedding:
-    """One embedding from a content's chunks: their mean first, then all word pieces without [CLS] and [SEP]."""
+    """One embedding from a content's chunks: their mean, then all word pieces without [CLS] and [SEP]."""
     import torch
 
     whole = torch.stack([state.mean(dim=0) for state in states]).mean(dim=0)  # (D,)

@@ -24,7 +24,7 @@ from moderator_text.spans import to_original
 from moderator_text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _FILE = "text-lexical.safetensors"
 _PACKAGE = "moderator/models/default"
@@ -145,7 +145,7 @@ class LexicalText(FittedEmbedder):
                 per_sample_weights=torch.from_numpy(weights),
             ).numpy()  # (K, D)
         squares = _sums(weights * weights, grams)  # (K,)
-        words = sums / np.sqrt(np.maximum(squares, 1e-6))[:, None]  # (K, D)
+        words = sums / np.sqrt(np.maximum(squares, np.float32(1e-6)))[:, None]  # (K, D)
         return [
             _embedding(content, words[begin:end], sums[begin:end], squares[begin:end], grams.spans[begin:end])
             for content, (begin, end) in zip(contents, _edges(grams, len(contents)), strict=True)

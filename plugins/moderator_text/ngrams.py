@@ -47,9 +47,7 @@ def ngrams(texts: Sequence[str]) -> NGrams:
     points, text_of_char, position = _characters(texts)
     token_of_char, starts = _tokens(points, text_of_char)
     prefix, powers = _prefix_hash(points)
-    found = [
-        _windows(points, text_of_char, token_of_char, prefix, powers, order) for order in ORDERS
-    ]
+    found = [_windows(points, text_of_char, token_of_char, prefix, powers, order) for order in ORDERS]
     found.append(_words(points, starts, text_of_char, prefix, powers))
     hashes = np.concatenate([each[0] for each in found])
     tokens = np.concatenate([each[1] for each in found])

@@ -38,7 +38,11 @@ def solve(problem: Problem, *, strength: float, iterations: int) -> NDArray[np.f
     table = torch.zeros(problem.size, targets.shape[1])  # (K, C)
     bias = torch.logit(rate)
     optimiser = torch.optim.LBFGS(
-        [table, bias], max_iter=iterations, history_size=10, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+        [table, bias],
+        max_iter=iterations,
+        history_size=10,
+        tolerance_change=1e-7,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> torch.Tensor:
@@ -50,7 +54,7 @@ def solve(problem: Problem, *, strength: float, iterations: int) -> NDArray[np.f
         return strength * (losses * weights).sum() + 0.5 * table.square().sum()
 
     with torch.no_grad():
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)
     return table.numpy()
 
 

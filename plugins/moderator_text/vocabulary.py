@@ -25,7 +25,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """``ids`` int32 ``(K,)``: bucket numbers, rising. ``idf`` float32 ``(K,)``: inverse document frequency."""
+    """``ids`` int32 ``(K,)``: bucket numbers, rising. ``idf`` float32 ``(K,)``: inverse text frequency."""
 
     ids: NDArray[np.int32]
     idf: NDArray[np.float32]

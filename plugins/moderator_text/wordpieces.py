@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ def chunks_of(tokenizer: Tokenizer, contents: Sequence[Content], size: int) -> l
     """Chunks of at most ``size`` word pieces, of nearly equal length, per content; at least one each."""
     if not contents:
         return []
-    texts, moves = zip(*(_split_long_words(each.normalised or str(each.data)) for each in contents), strict=True)
+    texts, moves = zip(
+        *(_split_long_words(each.normalised or str(each.data)) for each in contents), strict=True
+    )
     encodings = tokenizer.encode_batch(list(texts))
     result: list[list[Chunk]] = []
     for content, move, encoding in zip(contents, moves, encodings, strict=True):
@@ -55,7 +58,7 @@ def chunks_of(tokenizer: Tokenizer, contents: Sequence[Content], size: int) -> l
         result.append(
             [
                 Chunk([ids[0], *pieces[begin:end], ids[-1]], spans[begin:end])
-                for begin, end in zip(edges[:-1], edges[1:], strict=True)
+                for begin, end in itertools.pairwise(edges)
             ]
         )
     return result

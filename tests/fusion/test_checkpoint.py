@@ -28,7 +28,9 @@ CONFIG = FusionConfig(
 
 
 def saved(path: Path) -> Path:
-    calibration = Calibration(DEFAULT.names, tuple(1 + 0.1 * i for i in range(9)), tuple(float(i) for i in range(9)))
+    calibration = Calibration(
+        DEFAULT.names, tuple(1 + 0.1 * i for i in range(9)), tuple(float(i) for i in range(9))
+    )
     save_checkpoint(path, build(CONFIG, seed=4), calibration)
     return path
 

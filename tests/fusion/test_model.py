@@ -86,7 +86,7 @@ def test_scores_do_not_depend_on_the_batch(shapes: list[dict[str, int]]) -> None
 
 def test_each_modality_counts_and_their_order_does_not() -> None:
     both = view(5, {"words": 4, "pixels": 6})
-    turned = View(dict(reversed(both.tokens.items())), both.sources)
+    turned = View(dict(reversed(list(both.tokens.items()))), both.sources)
     torch.testing.assert_close(score([both]), score([turned]))
     text = View({"words": both.tokens["words"]}, both.sources)
     picture = View({"pixels": both.tokens["pixels"]}, both.sources)
@@ -96,9 +96,7 @@ def test_each_modality_counts_and_their_order_does_not() -> None:
 
 
 def test_where_content_came_from_counts() -> None:
-    assert not torch.equal(
-        score([view(1, {"words": 4})]), score([view(1, {"words": 4}, Source.TRANSCRIPT)])
-    )
+    assert not torch.equal(score([view(1, {"words": 4})]), score([view(1, {"words": 4}, Source.TRANSCRIPT)]))
 
 
 def test_same_seed_same_model_other_seed_other_model() -> None:
