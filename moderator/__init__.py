@@ -21,7 +21,7 @@ _HOME = {
     "hookimpl": "moderator.hookspecs",
 }
 
-__all__ = ["Action", "Item", "Moderator", "Modality", "Verdict", "__version__", "hookimpl"]
+__all__ = ["Action", "Item", "Modality", "Moderator", "Verdict", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -60,8 +60,8 @@ class Part:
     """One part of an item, as it was handed in, not yet opened.
 
     ``value``: text parts hold the ``str`` itself, ``bytes`` in UTF-8 or the ``Path`` of such a file;
-    media parts hold encoded ``bytes``, a ``Path``, a ``PIL.Image.Image`` (images) or ``(samples, rate)`` (audio: float32
-    ``(samples,)`` or ``(samples, channels)`` in [-1, 1]; rate in Hz).
+    media parts hold encoded ``bytes``, a ``Path``, a ``PIL.Image.Image`` (images) or
+    ``(samples, rate)`` (audio: float32 ``(samples,)`` or ``(samples, channels)`` in [-1, 1]; rate in Hz).
     """
 
     modality: Modality

@@ -145,7 +145,8 @@ class LexicalText(FittedEmbedder):
                 per_sample_weights=torch.from_numpy(weights),
             ).numpy()  # (K, D)
         squares = _sums(weights * weights, grams)  # (K,)
-        words = sums / np.sqrt(np.maximum(squares, np.float32(1e-6)))[:, None]  # (K, D)
+        norms = np.sqrt(np.maximum(squares, 1e-6)).astype(np.float32)  # (K,)
+        words = sums / norms[:, None]  # (K, D)
         return [
             _embedding(content, words[begin:end], sums[begin:end], squares[begin:end], grams.spans[begin:end])
             for content, (begin, end) in zip(contents, _edges(grams, len(contents)), strict=True)

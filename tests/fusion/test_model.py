@@ -120,4 +120,4 @@ def test_every_parameter_gets_a_gradient() -> None:
 )
 def test_impossible_configurations_are_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
-        FusionConfig(**{**{"embedders": SPECS, "labels": ("a",), "taxonomy": "1"}, **changes})  # type: ignore[arg-type]
+        FusionConfig(**{"embedders": SPECS, "labels": ("a",), "taxonomy": "1", **changes})  # type: ignore[arg-type]
