@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -27,6 +27,12 @@ from moderator.types import (
 
 T = TypeVar("T")
 
+_GROUP = 1024
+"""Contents judged together at most, one item's own aside, counted by weight."""
+_WEIGHT = {Modality.IMAGE: 8, Modality.AUDIO: 8}
+"""How many texts a frame or a clip weighs: both are megabytes where a text is a few tokens."""
+_AHEAD = 16
+"""Items decoded ahead by threads."""
 _SHOWN = 0.5
 """Scores from here on are located in the verdict's evidence, where an item has several views."""
 
@@ -84,24 +90,35 @@ class Judge:
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
-        """One verdict per item, in order."""
-        findings = [
-            _Findings(item, decoded, list(decoded.problems), [{} for _ in decoded.contents])
-            for item, decoded in zip(items, self._decoded(items), strict=True)
-        ]
+        """One verdict per item, in order. Memory is bounded by the group in hand, not by the batch."""
+        verdicts: list[Verdict] = []
+        group: list[_Findings] = []
+        weight = 0
+        for item, decoded in zip(items, self._decoded(items), strict=True):
+            added = sum(_WEIGHT.get(content.modality, 1) for content in decoded.contents)
+            if group and weight + added > _GROUP:
+                verdicts += self._judged(group)
+                group, weight = [], 0
+            group.append(_Findings(item, decoded, list(decoded.problems), [{} for _ in decoded.contents]))
+            weight += added
+        return verdicts + self._judged(group)
+
+    def _judged(self, findings: Sequence[_Findings]) -> list[Verdict]:
         self._embed(findings)
         self._detect(findings)
         self._score(findings)
         return [self._verdict(each) for each in findings]
 
-    def _decoded(self, items: Sequence[Item]) -> Iterable[DecodedItem]:
+    def _decoded(self, items: Sequence[Item]) -> Iterator[DecodedItem]:
         def one(item: Item) -> DecodedItem:
             return decode(item, self.limits)
 
         only_text = all(part.modality is Modality.TEXT for item in items for part in item.parts)
         if self._executor is None or only_text:
-            return map(one, items)
-        return self._executor.map(one, items)
+            yield from map(one, items)
+            return
+        for begin in range(0, len(items), _AHEAD):
+            yield from self._executor.map(one, items[begin : begin + _AHEAD])
 
     def _embed(self, findings: Sequence[_Findings]) -> None:
         for worker in self.embedders:

@@ -145,8 +145,8 @@ class LexicalText(FittedEmbedder):
                 per_sample_weights=torch.from_numpy(weights),
             ).numpy()  # (K, D)
         squares = _sums(weights * weights, grams)  # (K,)
-        norms = np.sqrt(np.maximum(squares, 1e-6)).astype(np.float32)  # (K,)
-        words = sums / norms[:, None]  # (K, D)
+        norms = np.sqrt(np.maximum(squares, 1e-6))  # (K,)
+        words = (sums / norms[:, None]).astype(np.float32)  # (K, D)
         return [
             _embedding(content, words[begin:end], sums[begin:end], squares[begin:end], grams.spans[begin:end])
             for content, (begin, end) in zip(contents, _edges(grams, len(contents)), strict=True)
