@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from moderator.cli.output import json_option, print_json
+from moderator.cli.output import json_option
+from moderator.cli.terminal import echo_json
 from moderator.settings import load_settings
 
 
@@ -38,23 +39,22 @@ def check(
         raise click.UsageError("nothing to judge: give --text, --image, --audio or --video")
     facts = _parsed(context)
     settings = load_settings(policy=policy, model=model, device=device)
+    from moderator.cli.verdict_view import failure_lines, verdict_detail
     from moderator.pipeline.moderator import Moderator
 
     with Moderator.load(settings=settings) as moderator:
         verdict = moderator.check(
             text=list(text), image=list(image), audio=list(audio), video=list(video), context=facts
         )
+        for line in failure_lines(moderator.failures):
+            click.echo(line, err=True)
         if as_json:
             from moderator.sources import verdict_line
 
-            print_json(json.loads(verdict_line(verdict)))
+            echo_json(json.loads(verdict_line(verdict)))
             return
         from rich.console import Console
 
-        from moderator.cli.verdict_view import failure_lines, verdict_detail
-
-        for line in failure_lines(moderator.failures):
-            click.echo(line, err=True)
         Console().print(verdict_detail(verdict))
 
 
@@ -63,7 +63,7 @@ def _parsed(context: str | None) -> dict[str, object]:
         return {}
     try:
         facts = json.loads(context)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint="--context") from error
     if not isinstance(facts, dict):
         raise click.BadParameter("must be a JSON object", param_hint="--context")

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from moderator.cli.output import db_option, json_option, print_json
+from moderator.cli.output import db_option, json_option
+from moderator.cli.terminal import echo_json
 from moderator.cli.verdict_view import failure_lines, summary_table, verdict_table
 from moderator.settings import load_settings
 
@@ -45,12 +46,18 @@ def scan(
     """
     if output == "-" and as_json:
         raise click.UsageError("--output - and --json both want standard output; give --output a file")
+    if output and output != "-" and Path(output).resolve() in [path.resolve() for path in paths]:
+        raise click.UsageError(f"--output {output} would replace an input")
     settings = load_settings(db=db, policy=policy, model=model, device=device, batch_size=batch_size)
     from rich.console import Console
 
+    from moderator.errors import SourceError
     from moderator.sources import VerdictWriter, open_sources
 
-    sources = open_sources(paths, settings.limits)  # a wrong path is said before a model loads
+    try:
+        sources = open_sources(paths, settings.limits)  # a wrong path is said before a model loads
+    except SourceError as error:
+        raise click.UsageError(str(error)) from error
     from moderator.pipeline.moderator import Moderator
     from moderator.scan.runner import run_scan
     from moderator.store import Store
@@ -61,7 +68,7 @@ def scan(
     with Store.open(settings.db) as store, Moderator.load(settings=settings) as moderator:
         for line in failure_lines(moderator.failures):
             notes.print(line, style="yellow", markup=False, highlight=False)
-        with _stopping(notes) as stop, _progress(notes, sources.total) as advance:
+        with _stopping(notes) as stop, _progress(notes, sources) as advance:
 
             def watch(summary: Any, batch: Sequence[Any]) -> None:
                 first.extend(batch[: max(0, show - len(first))])
@@ -75,7 +82,7 @@ def scan(
                 with writer:
                     summary = run_scan(moderator, sources, store, writer=writer, **arguments)
         if as_json:
-            print_json(_as_object(summary, sources, store.url, output))
+            echo_json(_as_object(summary, sources, store.url, output))
         else:
             if first:
                 console.print(verdict_table(first, summary.items))
@@ -129,7 +136,7 @@ def _stopping(notes: Any) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _progress(notes: Any, total: int | None) -> Iterator[Callable[[Any], None]]:
+def _progress(notes: Any, sources: Any) -> Iterator[Callable[[Any], None]]:
     """A bar with rate and remaining time on a terminal; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda summary: None
@@ -138,5 +145,5 @@ def _progress(notes: Any, total: int | None) -> Iterator[Callable[[Any], None]]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns, console=notes) as bar:
-        task = bar.add_task("scan", total=total, rate="loading")
+        task = bar.add_task("scan", total=sources.total, rate="loading")
         yield lambda summary: bar.update(task, completed=summary.items, rate=f"{summary.rate:.1f} items/s")

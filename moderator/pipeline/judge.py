@@ -46,7 +46,8 @@ class _Findings:
     degraded: list[str]
     embeddings: list[dict[str, Embedding]]
     signals: dict[str, float] = field(default_factory=dict)
-    evidence: list[Evidence] = field(default_factory=list)
+    evidence: dict[Evidence, None] = field(default_factory=dict)
+    """In the order found, each once: neighbouring windows of a text share characters."""
     scores: dict[str, float] = field(default_factory=dict)
 
     def failed(self, index: int, reason: str) -> None:
@@ -153,7 +154,7 @@ class Judge:
                 content = found.decoded.contents[index]
                 for signal in result:
                     found.signals[signal.name] = max(found.signals.get(signal.name, 0.0), signal.score)
-                    found.evidence += [_placed(evidence, content) for evidence in signal.evidence]
+                    found.evidence |= dict.fromkeys(_placed(each, content) for each in signal.evidence)
 
     def _score(self, findings: Sequence[_Findings]) -> None:
         owners: list[_Findings] = []
@@ -184,7 +185,7 @@ class Judge:
                 continue
             found.scores = {label: value for label, (value, _) in zip(self._labels, pairs, strict=True)}
             if count[id(found)] > 1:
-                found.evidence += _located(found.scores, [view for _, view in pairs])
+                found.evidence |= dict.fromkeys(_located(found.scores, [view for _, view in pairs]))
 
     def _verdict(self, found: _Findings) -> Verdict:
         outcome = self.evaluator.evaluate(found.scores, found.signals, found.item.context, found.degraded)
@@ -219,7 +220,7 @@ def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Fi
 
 def _placed(evidence: Evidence, content: Content) -> Evidence:
     """Evidence within a content as evidence within its part."""
-    span = evidence.span
+    span = tuple(evidence.span)
     if content.modality is not Modality.IMAGE:
         span = tuple(edge + content.span[0] for edge in span)
     return Evidence(evidence.source, content.part, span, evidence.detail)

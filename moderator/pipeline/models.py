@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,13 +25,14 @@ def model_directory(model: str) -> Path:
     return path
 
 
-def with_model_weights(settings: Settings, directory: Path) -> Settings:
-    """Settings in which embedders use the weights ``<embedder>.safetensors`` of the model directory,
+def with_model_weights(settings: Settings, directory: Path, embedders: Sequence[str]) -> Settings:
+    """Settings in which ``embedders`` use the weights ``<embedder>.safetensors`` of the model directory,
     unless their options already name others."""
     plugins: dict[str, Mapping[str, object]] = dict(settings.plugins)
-    for file in directory.glob("*.safetensors"):
-        if file.name != CHECKPOINT:
-            plugins[file.stem] = {"weights": str(file), **plugins.get(file.stem, {})}
+    for name in embedders:
+        file = directory / f"{name}.safetensors"
+        if file.is_file():
+            plugins[name] = {"weights": str(file), **plugins.get(name, {})}
     return replace(settings, plugins=plugins)
 
 

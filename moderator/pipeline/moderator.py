@@ -80,9 +80,11 @@ class Moderator:
         settings = settings or load_settings(model=model, policy=policy, device=device)
         device = resolve_device(device or settings.device)
         directory = model_directory(model or settings.model)
-        settings = with_model_weights(settings, directory)
-        host = PluginHost.discover(settings)
         checkpoint = load_checkpoint(directory / CHECKPOINT, taxonomy, device)
+        settings = with_model_weights(
+            settings, directory, [spec.name for spec in checkpoint.config.embedders]
+        )
+        host = PluginHost.discover(settings)
         files = find_policy(policy or settings.policy, host.policies)
         signals = [spec for detector in host.detectors.values() for spec in detector.signals]
         rules = load_policy(files.source, taxonomy.names, signals, files.shown)
@@ -91,7 +93,9 @@ class Moderator:
     @property
     def failures(self) -> Sequence[PluginFailure]:
         """Plugins that could not be used, and why."""
-        return self.host.failures
+        # the model brings options for its embedders; where one is blocked, verdicts say so themselves
+        named = {spec.name for spec in self.checkpoint.config.embedders}
+        return [each for each in self.host.failures if each.stage != "options" or each.plugin not in named]
 
     @property
     def unused(self) -> tuple[str, ...]:

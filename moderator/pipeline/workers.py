@@ -12,13 +12,15 @@ import torch
 
 from moderator.errors import ModeratorError
 from moderator.plugin import Detector, Embedder
-from moderator.types import Content, Embedding, Signal
+from moderator.types import Content, Embedding, Evidence, Signal
 
 T = TypeVar("T")
 
 _CHUNK = 256
 """Contents handed to a plugin at once."""
 _MAX_OVERRUNS = 3
+# a plugin may raise anything, and one that calls sys.exit() must not end a scan; Ctrl-C must
+_FAILURES = (Exception, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Worker(Generic[T]):
         self,
         plugin: Embedder | Detector,
         call: Callable[[Sequence[Content]], list[T]],
-        check: Callable[[Content, T], str],
+        check: Callable[[Content, object], str],
         device: str,
         timeout: float,
         loaded: Callable[[], None] = lambda: None,
@@ -72,7 +74,7 @@ class Worker(Generic[T]):
     def _load(self) -> None:
         try:
             self.plugin.load(self._device)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        except _FAILURES as error:
             self._off = f"{self.plugin.name}: cannot be loaded: {_said(error)}"
             return
         self._loaded()
@@ -85,7 +87,7 @@ class Worker(Generic[T]):
             if len(made) != len(contents):
                 raise ValueError(f"{len(made)} results for {len(contents)} contents")
             failed = ""
-        except Exception as error:  # noqa: BLE001
+        except _FAILURES as error:
             made, failed = [], _said(error)
         took = time.monotonic() - started
         if len(contents) > 1 and (failed or took > self._timeout):
@@ -117,7 +119,7 @@ class Worker(Generic[T]):
     def _problem(self, content: Content, result: T) -> str:
         try:
             return self._check(content, result)
-        except Exception as error:  # noqa: BLE001 - a result may be of any type
+        except _FAILURES as error:  # a result may be of any type
             return f"unusable result: {_said(error)}"
 
 
@@ -126,10 +128,14 @@ def embedder_worker(
 ) -> Worker[Embedding]:
     """A worker whose results are embeddings of the right shape, all finite."""
 
-    def check(_content: Content, embedding: Embedding) -> str:
+    def check(_content: Content, embedding: object) -> str:
+        if not isinstance(embedding, Embedding):
+            return f"gave a {type(embedding).__name__}, expected an Embedding"
         tokens = embedding.tokens
         if tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != embedder.dim:
             return f"tokens of shape {tuple(tokens.shape)}, expected (T, {embedder.dim})"
+        if not tokens.dtype.is_floating_point:
+            return f"tokens of type {tokens.dtype}, expected a float type"
         if len(embedding.spans) != len(tokens):
             return f"{len(embedding.spans)} spans for {len(tokens)} tokens"
         # the sum is finite only if all are; exact for any width of float that tokens come in
@@ -144,19 +150,26 @@ def detector_worker(detector: Detector, device: str, timeout: float) -> Worker[l
     """A worker whose results are declared signals within their range."""
     ranges = {spec.name: spec for spec in detector.signals}
 
-    def check(_content: Content, signals: list[Signal]) -> str:
+    def check(_content: Content, signals: object) -> str:
+        if not isinstance(signals, (list, tuple)):  # an iterator would be used up here
+            return f"gave a {type(signals).__name__}, expected a list of signals"
         for signal in signals:
+            if not isinstance(signal, Signal):
+                return f"gave a {type(signal).__name__} among the signals"
             spec = ranges.get(signal.name)
             if spec is None:
                 return f"signal {signal.name!r}, which it does not declare"
             if not (math.isfinite(signal.score) and spec.low <= signal.score <= spec.high):
                 return f"signal {signal.name} = {signal.score}, outside [{spec.low}, {spec.high}]"
+            for found in signal.evidence:
+                if not (isinstance(found, Evidence) and all(math.isfinite(edge) for edge in found.span)):
+                    return f"signal {signal.name} with unusable evidence {found!r:.100}"
         return ""
 
     return Worker(detector, detector.detect_batch, check, device, timeout)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ModeratorError):
         return text

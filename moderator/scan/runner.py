@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
+from moderator.media.files import printable
 from moderator.pipeline.moderator import Moderator
 from moderator.sources import Record, Sources, VerdictWriter
 from moderator.store import Entry, Store
@@ -17,6 +20,9 @@ from moderator.types import Action, Item, Verdict
 
 HARMFUL = 0.5
 """A label counts in the summary where its score reaches this."""
+_MAX_KINDS = 200
+"""Different reasons counted by name: content could otherwise fill the summary with reasons of its own."""
+_DETAIL = re.compile(r" \([^()]*\d[^()]*\)")
 
 
 @dataclass(slots=True)
@@ -33,13 +39,15 @@ class Summary:
     skipped: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, record: Record, verdict: Verdict) -> None:
         self.items += 1
         self.actions[verdict.action.value] += 1
         for label, score in verdict.scores.items():
             if score >= HARMFUL:
                 self.labels.setdefault(label, Counter())[verdict.action.value] += 1
-        self.degraded.update({kind_of(reason) for reason in verdict.degraded})
+        for kind in {kind_of(reason, record) for reason in verdict.degraded}:
+            known = kind in self.degraded or len(self.degraded) < _MAX_KINDS
+            self.degraded[kind if known else "other reasons"] += 1
 
     @property
     def rate(self) -> float:
@@ -85,10 +93,10 @@ def run_scan(
             review_blocks = moderator.policy.review_blocks
             store.record(summary.scan, [_entry(record, verdict, review_blocks) for record, verdict in judged])
             summary.store_seconds += time.monotonic() - before
-            for _, verdict in judged:
+            for record, verdict in judged:
                 if writer is not None:
                     writer.write(verdict)
-                summary.add(verdict)
+                summary.add(record, verdict)
             summary.seconds = time.monotonic() - started
             watch(summary, judged)
             if stop():
@@ -132,10 +140,14 @@ def _entry(record: Record, verdict: Verdict, review_blocks: bool) -> Entry:
     return record.position, record.item, record.id, verdict, opens_review
 
 
-def kind_of(reason: str) -> str:
-    """A reason without what differs from item to item, for counting: ``image[0]: x`` → ``image: x``."""
-    part, _, rest = reason.partition(": ")
-    return f"{part.split('[')[0]}: {rest}" if rest else reason
+def kind_of(reason: str, record: Record) -> str:
+    """A degraded reason without what differs from item to item, for counting:
+    ``image[0]: inbox/a.png: no such file`` → ``image: no such file``."""
+    for part in record.item.parts if record.item is not None else ():
+        if isinstance(part.value, Path):
+            reason = reason.replace(f"{printable(part.value)}: ", "", 1)
+    part_of, _, rest = _DETAIL.sub("", reason).partition(": ")
+    return f"{part_of.split('[')[0]}: {rest}" if rest else part_of
 
 
 def _version() -> str:

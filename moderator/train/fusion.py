@@ -124,6 +124,11 @@ class FusionTrainer:
             torch.manual_seed(self.training.seed * 1000 + self.round)
             loss = self._train_round(rng)
             scores = self.validate()
+            if not scores:
+                raise TrainingError(
+                    "no label has ten positive and ten negative validation rows in any source; give more "
+                    "data, a larger text.valid_share, or whole sources as text.validation"
+                )
             mean = float(np.nanmean(list(scores.values())))
             self.round += 1
             if mean > self.best:
