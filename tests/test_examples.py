@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,19 @@ def test_posts_of_several_parts_are_all_read(moderator: Moderator, tmp_path: Pat
         assert set(line["scores"]) == set(DEFAULT.names)
         # text is enough to go by; a picture by itself is not
         assert bool(line["degraded"]) is ("text" not in post), line
+
+
+def test_the_chat_filter_shows_only_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = ["see you at six", "\u200b", "i know where you live, i will kill you"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(messages) + "\n"))
+    runpy.run_path(str(ROOT / "examples" / "chat_filter.py"), run_name="__main__")
+    shown, said = (text.splitlines() for text in capsys.readouterr())
+    assert len(shown) == len(messages)
+    assert shown[1] == "[message 2 held for a moderator]"
+    assert "2: not fully judged: text[0]: empty: no visible characters" in said
+    assert messages[2] not in shown  # a listed threat, whatever the model says
 
 
 @pytest.mark.parametrize("policy", POLICIES)
