@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from moderator.media.decode import DecodedItem, decode
@@ -33,6 +34,8 @@ _WEIGHT = {Modality.IMAGE: 8, Modality.AUDIO: 8}
 """How many texts a frame or a clip weighs: both are megabytes where a text is a few tokens."""
 _AHEAD = 16
 """Items decoded ahead by threads."""
+_MAX_EVIDENCE = 256
+"""Places detectors may name in one item: enough for a person, and no flood from a text of listed words."""
 _SHOWN = 0.5
 """Scores from here on are located in the verdict's evidence, where an item has several views."""
 
@@ -154,7 +157,9 @@ class Judge:
                 content = found.decoded.contents[index]
                 for signal in result:
                     found.signals[signal.name] = max(found.signals.get(signal.name, 0.0), signal.score)
-                    found.evidence |= dict.fromkeys(_placed(each, content) for each in signal.evidence)
+                    room = max(0, _MAX_EVIDENCE - len(found.evidence))
+                    placed = dict.fromkeys(_placed(each, content) for each in signal.evidence)
+                    found.evidence |= dict.fromkeys(islice(placed, room))
 
     def _score(self, findings: Sequence[_Findings]) -> None:
         owners: list[_Findings] = []

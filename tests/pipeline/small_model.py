@@ -55,7 +55,12 @@ HARMFUL: Mapping[str, tuple[str, ...]] = {
         "we will kill and stab them all",
         "我要杀了你",
     ),
-    "sexual": ("send me naked pictures", "she was naked and wanted sex", "hot sex with naked girls", "裸体视频"),
+    "sexual": (
+        "send me naked pictures",
+        "she was naked and wanted sex",
+        "hot sex with naked girls",
+        "裸体视频",
+    ),
     "self_harm": ("i want to end my life", "i want to cut myself again", "my life should end, i cut myself"),
     "illicit": ("buy cocaine here cheap", "cocaine and heroin for sale", "how to sell heroin unnoticed"),
     "spam": (
