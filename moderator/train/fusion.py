@@ -22,6 +22,7 @@ from moderator.fusion.model import FusionModel, build
 from moderator.train.examples import Example
 from moderator.train.losses import masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
+from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
 
 Report = Callable[[str], None]
@@ -143,8 +144,12 @@ class FusionTrainer:
         return {"rounds": self.round, "best_mean_auroc": self.best}
 
     def finish(self, path: Path) -> Calibration:
-        """Calibrate the best weights on the validation rows and write the checkpoint."""
+        """Add the linear readout to the best weights, calibrate on the validation rows and write ``path``."""
         model = self._best_model()
+        if self.config.shortcut:
+            rows = sorted(index for indices in self.rows.values() for index in indices)
+            caches, examples = dict(self.material.caches), self.material.examples
+            add_readout(model, caches, examples, rows, self.targets, self.weights)
         indices = [index for rows in self.validation.values() for index in rows]
         logits = self.logits(model, indices)
         targets = self.targets[indices]
