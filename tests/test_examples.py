@@ -93,6 +93,17 @@ def test_what_cannot_be_read_goes_to_review_with_the_reason(
         assert (lines[name]["action"], lines[name]["scores"]) == ("review", {})
 
 
+@pytest.mark.parametrize("name", ["posts/recipe.md", "posts/news.txt", "posts/weekend-zh.txt"])
+def test_everyday_texts_are_allowed(name: str, inbox: tuple[dict[str, dict[str, Any]], Summary]) -> None:
+    line = inbox[0][name]
+    assert line["action"] == "allow", line["matches"]
+
+
+@pytest.mark.parametrize("name", ["insult.txt", "insult-zh.txt", "newcomers.txt", "prize.txt", "threat.txt"])
+def test_plain_harm_is_not_allowed(name: str, inbox: tuple[dict[str, dict[str, Any]], Summary]) -> None:
+    assert inbox[0][f"posts/{name}"]["action"] != "allow"
+
+
 def test_pictures_and_sounds_alone_are_never_allowed(
     inbox: tuple[dict[str, dict[str, Any]], Summary],
 ) -> None:
