@@ -138,7 +138,7 @@ def test_a_word_in_the_overlap_of_two_windows_is_evidence_once(moderator: Modera
 
 
 def test_a_flood_of_listed_words_does_not_flood_the_verdict(moderator: Moderator) -> None:
-    verdict = moderator.check(text="kill yourself " * 600)
+    verdict = moderator.check(text="kill yourself " * 800)
     found = [each for each in verdict.evidence if not each.source.startswith("model:")]
     assert len(found) == 256
     assert max(verdict.signals.values()) > 0.5
