@@ -28,6 +28,9 @@ class TextData:
     valid_share: float = 0.05
     max_per_source: int = 4000
     caps: Mapping[str, int] = field(default_factory=dict)
+    assume_negative: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Source → labels taken as absent in its rows whose known labels are all negative. For languages in
+    which a label has positives and no negatives: without it the language itself would be the harm."""
 
 
 @dataclass(frozen=True, slots=True)

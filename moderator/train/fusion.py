@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
 
 Report = Callable[[str], None]
+
+_MAX_TOKENS = 64
+"""Tokens kept per embedder and training step, on average at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,9 @@ class FusionTrainer:
         tokens = {}
         for name in kept:
             values = view.tokens[name]  # (T, dim)
-            keep = torch.from_numpy(rng.random(len(values)) >= self.training.token_dropout)
+            # of long ones fewer are kept: cheaper, and each view of a text is another one
+            dropped = max(self.training.token_dropout, 1 - _MAX_TOKENS / len(values))
+            keep = torch.from_numpy(rng.random(len(values)) >= dropped)
             keep[0] = True  # the summary
             tokens[name] = values[keep]
         return View(tokens, view.sources)
@@ -289,7 +295,7 @@ class FusionTrainer:
         self.round, self.best, self.stale = progress["round"], progress["best"], progress["stale"]
 
     def _key(self) -> str:
-        data = sum(len(rows) for rows in self.rows.values())
+        data = hashlib.sha256(np.nan_to_num(self.targets, nan=-1.0).tobytes()).hexdigest()
         return f"{self.config.to_json()}|{self.training!r}|{self.sources}|{data}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,21 @@ def gather_texts(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> list[Ex
     whole = set(text.validation)
     if absent := whole - {example.dataset for example in examples}:
         raise TrainingError(f"validation sources {sorted(absent)} are not in {', '.join(text.files)}")
-    return [replace(each, split="valid") if each.dataset in whole else each for each in examples]
+    return [
+        replace(
+            each,
+            split="valid" if each.dataset in whole else each.split,
+            labels=_assumed(each, text.assume_negative.get(each.dataset, ())),
+        )
+        for each in examples
+    ]
+
+
+def _assumed(example: Example, labels: Sequence[str]) -> Mapping[str, float]:
+    """The example's labels, and ``labels`` as negative if nothing in it is harmful."""
+    if not labels or any(value > 0 for value in example.labels.values()):
+        return example.labels
+    return {**dict.fromkeys(labels, 0.0), **example.labels}
 
 
 def gather_images(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> list[Example]:

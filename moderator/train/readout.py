@@ -63,7 +63,7 @@ def add_readout(
             + 1e-3 * bias.square().mean()
             + 0.1 * bias.mean(0).square().sum()
         )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     optimiser.step(closure)
