@@ -75,14 +75,18 @@ class TransformerText(Embedder):
         if model is not None and Path(str(model)).is_dir():
             return find_weights(self.name, filename, explicit=Path(str(model)))
         pinned = _SHA256 if model is None and filename == "model.safetensors" else ""
-        return find_weights(
-            self.name,
-            filename,
-            packages=[_PACKAGE] if model is None else [],
-            repo=str(model or _REPO),
-            revision=str(self.options.get("revision", "main")),
-            sha256=pinned,
-        )
+        try:
+            return find_weights(
+                self.name,
+                filename,
+                packages=[_PACKAGE] if model is None else [],
+                repo=str(model or _REPO),
+                revision=str(self.options.get("revision", "main")),
+                sha256=pinned,
+            )
+        except WeightsError as error:  # its advice names the option most plugins have
+            table = f"[plugins.{self.name}]"
+            raise WeightsError(str(error).replace(f"{table} weights", f"{table} model")) from error
 
     def load(self, device: str) -> None:
         import torch
