@@ -99,8 +99,9 @@ def test_flac_header_that_promises_hours() -> None:
     at = 4 + 4 + 10  # rate, channels, bits and the number of samples share eight bytes
     packed = struct.unpack(">Q", data[at : at + 8])[0]
     data[at : at + 8] = struct.pack(">Q", (packed & ~(2**36 - 1)) | 8000 * 3600)
-    with pytest.raises(MediaError, match=r"from 0\.0 s"):  # libsndfile gives up at once
-        decode_audio(bytes(data), SHORT)
+    done = decode_audio(bytes(data), SHORT)
+    assert "the header tells of" in done.problem or done.problem.startswith("from ")
+    assert sum(len(clip.samples) for clip in done.clips) <= 8000
     with pytest.raises(MediaError, match="max_seconds"):
         decode_audio(bytes(data), Limits(max_seconds=3599.0))
 
@@ -118,6 +119,18 @@ def test_samples_must_be_finite(bad: float) -> None:
         decode_audio(sound(samples, subtype="FLOAT"), LIMITS)
     with pytest.raises(MediaError, match="NaN"):
         from_samples((samples, 8000), LIMITS)
+
+
+def test_mp3_windows_are_the_whole_cut_up(capfd: pytest.CaptureFixture[str]) -> None:
+    """An MP3 decoder that has to seek starts with noise, and libmpg123 says so on stderr."""
+    data = sound(tone(7, rate=44_100), 44_100, kind="MP3")
+    whole = decode_audio(data, Limits()).clips[0].samples
+    limits = Limits(audio_window=2.0, audio_windows=3)
+    for done in (decode_audio(data, Limits(audio_window=2.0)), decode_audio(data, limits)):
+        for clip in done.clips:
+            start = round(clip.span[0] * 44_100)
+            assert np.abs(clip.samples - whole[start : start + len(clip.samples)]).max() < 1e-5
+    assert capfd.readouterr().err == ""
 
 
 def test_silence_is_empty() -> None:
