@@ -83,10 +83,12 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as file:
             if path.suffix == ".zst":
-                with zstandard.ZstdDecompressor().stream_reader(file) as stream:
-                    yield from io.TextIOWrapper(stream, encoding="utf-8")
+                stream = zstandard.ZstdDecompressor().stream_reader(file)
+                with io.TextIOWrapper(stream, encoding="utf-8") as lines:
+                    yield from lines
             else:
-                yield from io.TextIOWrapper(file, encoding="utf-8")
+                with io.TextIOWrapper(file, encoding="utf-8") as lines:
+                    yield from lines
     except (OSError, zstandard.ZstdError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: cannot be read: {error}") from error
 
