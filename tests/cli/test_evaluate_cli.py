@@ -1,0 +1,83 @@
+"""``moderator evaluate`` on labelled texts and media manifests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import zstandard
+from click.testing import CliRunner, Result
+
+from moderator.cli.evaluate import evaluate
+from moderator.errors import ModeratorError
+from tests.media.files import encoded, quadrants
+from tests.pipeline.small_model import BENIGN, HARMFUL, small_model
+
+
+def run(*arguments: object) -> Result:
+    given = [str(each) for each in (*arguments, "--model", small_model(), "--device", "cpu")]
+    return CliRunner().invoke(evaluate, given)
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """Spam of two sources, one row without a known label, one that cannot be scored; compressed."""
+    rows = [
+        {"dataset": source, "text": text, "labels": {"spam": int(text in HARMFUL["spam"])}, "lang": "en"}
+        for source in ("mail", "forum")
+        for text in (*HARMFUL["spam"], *BENIGN[:8])
+    ]
+    rows.append({"dataset": "mail", "text": "of no known label", "labels": {"rudeness": 1}, "lang": "en"})
+    rows.append({"dataset": "mail", "text": " ", "labels": {"spam": 1}, "lang": "en"})
+    path = tmp_path / "texts.jsonl.zst"
+    path.write_bytes(zstandard.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    return path
+
+
+def test_figures_per_source_and_over_all(texts: Path) -> None:
+    result = run(texts, "--json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)
+    assert [row["id"] for row in rows] == ["forum/spam", "mail/spam", "all sources/spam"]
+    assert [row["rows"] for row in rows] == [12, 12, 24]
+    assert {row["auroc"] for row in rows} == {1.0}
+    assert "1 rows could not be scored and are left out" in result.stderr
+    table = run(texts, "--source", "forum", "--threshold", "0.999")
+    assert "forum" in table.stdout
+    assert "mail" not in table.stdout
+    assert "1.000" in table.stdout
+
+
+def test_limit_split_and_nothing_left(texts: Path) -> None:
+    assert [row["rows"] for row in json.loads(run(texts, "--limit", "5", "--json").stdout)][-1] <= 10
+    parts = [
+        sum(
+            row["rows"]
+            for row in json.loads(run(texts, "--split", split, "--json").stdout)
+            if "all" in row["id"]
+        )
+        for split in ("train", "all")
+    ]
+    assert parts[0] <= parts[1]
+    assert run(texts, "--source", "nowhere").stdout == "no labelled rows\n"
+
+
+def test_pictures_of_a_manifest(tmp_path: Path) -> None:
+    lines = []
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(encoded(quadrants(20 + number), "PNG"))
+        row = {"path": f"{number}.png", "dataset": "squares", "labels": {"violence": number % 2}}
+        lines.append(json.dumps(row) + "\n")
+    (tmp_path / "media.jsonl").write_text("".join(lines))
+    rows = json.loads(run(tmp_path / "media.jsonl", "--modality", "image", "--limit", "4", "--json").stdout)
+    assert [(row["id"], row["rows"], row["positives"]) for row in rows] == [("squares/violence", 4, 2)]
+    assert 0 <= rows[0]["auroc"] <= 1
+
+
+def test_what_is_no_labelled_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"text": "x"}\n')
+    result = run(tmp_path / "bad.jsonl")
+    assert isinstance(result.exception, ModeratorError)
+    assert str(result.exception).startswith(f"{tmp_path}/bad.jsonl:1: not a labelled text: ")
+    assert run(tmp_path / "gone.jsonl").exit_code == 2
