@@ -25,6 +25,8 @@ class Limits:
     """How much of one part is read. Beyond a ``max_*`` limit the part goes to review with the reason;
     beyond the number of windows or frames it is sampled over its whole length and coverage recorded."""
 
+    max_parts: int = 64
+    """Parts of one item; those beyond are not looked at, and the item goes to review."""
     max_bytes: int = 64 * 1024 * 1024
     """Encoded size of one part, bytes."""
     max_pixels: int = 64_000_000
@@ -91,10 +93,11 @@ def load_settings(
             raise SettingsError(f"{path}: cannot be read as TOML: {error}") from error
     scalars, limits, plugins = _from_file(table, str(path))
     _apply_environment(env, scalars, limits)
-    scalars.update({key: value for key, value in overrides.items() if value is not None})
-    unknown = set(scalars) - {f.name for f in dataclasses.fields(Settings)}
-    if unknown:
-        raise SettingsError(f"unknown setting {', '.join(sorted(unknown))}")
+    known = _scalar_fields()
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in overrides.items()}
+    scalars.update(
+        {key: _checked(key, value, known, key) for key, value in given.items() if value is not None}
+    )
     return Settings(
         **scalars,
         limits=Limits(**limits),
@@ -167,6 +170,8 @@ def _checked(where: str, value: Any, known: Mapping[str, Any], key: str) -> Any:
     wanted = (int, float) if isinstance(default, float) else type(default)
     if isinstance(value, bool) or not isinstance(value, wanted):
         raise SettingsError(f"{where}: must be a {type(default).__name__}, got {value!r}")
-    if isinstance(default, (int, float)) and value <= 0 and key != "text_overlap":
-        raise SettingsError(f"{where}: must be above 0, got {value!r}")
+    if isinstance(default, (int, float)) and not 0 < value < float("inf"):  # NaN is neither
+        if key == "text_overlap" and value == 0:
+            return value
+        raise SettingsError(f"{where}: must be above 0 and finite, got {value!r}")
     return value

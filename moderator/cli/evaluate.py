@@ -54,17 +54,14 @@ def evaluate(
     from moderator.train.media_manifest import read_manifest
 
     if modality == "text":
-        examples = read_text(files, labels=DEFAULT.names, only=sources or None, max_per_source=limit)
+        examples = read_text(files, labels=DEFAULT.names, only=sources or None)
     else:
-        examples = _limited(
-            [
-                each
-                for file in files
-                for each in read_manifest(file, modality=Modality(modality), datasets=sources or None)
-            ],
-            limit,
-        )
-    kept: list[Example] = [each for each in examples if split in ("all", each.split)]
+        examples = [
+            each
+            for file in files
+            for each in read_manifest(file, modality=Modality(modality), datasets=sources or None)
+        ]
+    kept = _limited([each for each in examples if split in ("all", each.split)], limit)
     with Moderator.load(settings=settings) as moderator:
 
         def score(items: Sequence[Item]) -> Iterable[Scores]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import click
 from moderator.cli.output import json_option, print_rows
 from moderator.errors import ModeratorError
 from moderator.host import PluginHost
+from moderator.pipeline.models import CHECKPOINT, model_path, with_model_weights
 from moderator.plugin import Plugin
-from moderator.settings import Settings, load_settings
+from moderator.settings import load_settings
 from moderator.weights import Weights, local_only, sha256_of
-
-_CHECKPOINT = "fusion.safetensors"
 
 
 @click.group()
@@ -25,12 +23,16 @@ def models() -> None:
 
 
 @models.command("list", short_help="List checkpoint and weights: file, digest, what is missing.")
+@click.option("--model", metavar="DIR", help="Model directory [default: the shipped model].")
 @json_option
-def list_(as_json: bool) -> None:
+def list_(model: str | None, as_json: bool) -> None:
     """List the fusion checkpoint and the weights of each plugin: file, digest, or what is missing."""
-    settings = load_settings()
+    settings = load_settings(model=model)
+    directory = model_path(settings.model)
     host = PluginHost.discover(settings)
-    rows = [_checkpoint(settings)]
+    settings = with_model_weights(settings, directory, list(host.embedders))
+    host = PluginHost.discover(settings)  # now with the weights the model comes with
+    rows = [_checkpoint(directory)]
     for name, embedder in host.embedders.items():
         rows += list(_plugin_rows(name, "embedder", embedder))
     for name, detector in host.detectors.items():
@@ -48,18 +50,16 @@ def list_(as_json: bool) -> None:
                 click.echo(f"\n{row['id']}: {said}")
 
 
-def _checkpoint(settings: Settings) -> dict[str, Any]:
-    if settings.model == "default":
-        path, origin = Path(str(files("moderator.models.default"))) / _CHECKPOINT, "package"
-    else:
-        path, origin = Path(settings.model) / _CHECKPOINT, "path"
+def _checkpoint(directory: Path) -> dict[str, Any]:
+    path = directory / CHECKPOINT
+    origin = "package" if directory == model_path("default") else "path"
     if path.is_file():
         return _row("fusion", "fusion", "found", Weights(path, sha256_of(path), origin))
     return _row(
         "fusion",
         "fusion",
         "missing",
-        detail=f"no checkpoint at {path}; train one with: moderator train CONFIG, or set model to its folder",
+        detail=f"no checkpoint at {path}; train one with: moderator train CONFIG --data DATA --out MODEL",
     )
 
 

@@ -55,7 +55,8 @@ def scan(
     from moderator.sources import VerdictWriter, open_sources
 
     try:
-        sources = open_sources(paths, settings.limits)  # a wrong path is said before a model loads
+        # a wrong path is said before a model loads
+        sources = open_sources(paths, settings.limits, leave_out=_written(output))
     except SourceError as error:
         raise click.UsageError(str(error)) from error
     from moderator.pipeline.moderator import Moderator
@@ -93,6 +94,11 @@ def scan(
                 highlight=False,
             )
     return 130 if summary.interrupted else 0
+
+
+def _written(output: str | None) -> list[Path]:
+    """What this run writes, which a directory among its inputs may hold."""
+    return [Path(output), Path(f"{output}.partial")] if output and output != "-" else []
 
 
 def _as_object(summary: Any, sources: Any, url: str, output: str | None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def load_checkpoint(path: Path, taxonomy: Taxonomy, device: str | torch.device =
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {metadata.get('format')!r}, this software reads {FORMAT!r}")
-    config = FusionConfig.from_json(json.dumps(metadata["config"]))
+    config = FusionConfig.from_json(json.dumps(metadata.get("config")))
     if config.taxonomy != taxonomy.version or config.labels != taxonomy.names:
         raise CheckpointError(
             f"{path}: trained for taxonomy {config.taxonomy} {list(config.labels)}, "

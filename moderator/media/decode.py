@@ -43,7 +43,9 @@ def decode(item: Item, limits: Limits) -> DecodedItem:
     digests: list[str] = []
     problems: list[str] = []
     ranks: Counter[Modality] = Counter()
-    for index, part in enumerate(item.parts):
+    if len(item.parts) > limits.max_parts:
+        problems.append(f"{len(item.parts)} parts, the limit is {limits.max_parts} (max_parts)")
+    for index, part in enumerate(item.parts[: limits.max_parts]):
         name = f"{part.modality.value}[{ranks[part.modality]}]"
         ranks[part.modality] += 1
         done = _Part(index, limits)
@@ -60,6 +62,7 @@ def decode(item: Item, limits: Limits) -> DecodedItem:
             coverage[name] = done.coverage
     if not item.parts:
         problems.append("no parts")
+    digests += [""] * (len(item.parts) - len(digests))
     return DecodedItem(tuple(contents), coverage, tuple(digests), tuple(problems))
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 import moderator.models.default
 from moderator.errors import SettingsError
 from moderator.settings import Settings
@@ -15,12 +13,15 @@ from moderator.settings import Settings
 CHECKPOINT = "fusion.safetensors"
 
 
+def model_path(model: str) -> Path:
+    """Where a model should be: the shipped one for ``default``, else the path given."""
+    return Path(moderator.models.default.__path__[0]) if model == "default" else Path(model)
+
+
 def model_directory(model: str) -> Path:
-    """The directory of a model: the shipped one for ``default``, else the path given."""
-    if model == "default":
-        return Path(moderator.models.default.__path__[0])
-    path = Path(model)
-    if not (path / CHECKPOINT).is_file():
+    """The directory of a model that is there. ``SettingsError`` if the one given has no checkpoint."""
+    path = model_path(model)
+    if model != "default" and not (path / CHECKPOINT).is_file():
         raise SettingsError(f"model {model!r}: no {CHECKPOINT} there; give 'default' or a trained directory")
     return path
 
@@ -38,8 +39,16 @@ def with_model_weights(settings: Settings, directory: Path, embedders: Sequence[
 
 def resolve_device(device: str) -> str:
     """``auto`` → ``cuda`` if there is one, else ``cpu``. ``SettingsError`` for one that is not there."""
+    import torch  # the rest of this module is for listings, which should not wait for it
+
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        # convolutions in TF32 would differ between batch sizes by more than is promised
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    elif device != "cpu":
+        raise SettingsError(f"device {device!r}: only auto, cpu and cuda are supported")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -29,10 +29,21 @@ class Scorer:
         order = sorted(range(len(views)), key=lambda index: views[index].length)
         with torch.inference_mode():
             for batch in _budgeted(order, views):
-                tokens = collate([views[index] for index in batch], self._names, self._device)
-                logits = self.checkpoint.model(tokens, len(batch))  # (B, C)
-                result[batch] = self.checkpoint.calibration.probabilities(logits).cpu().numpy()
+                result[batch] = self._scored([views[index] for index in batch])
         return result
+
+    def _scored(self, views: Sequence[View]) -> NDArray[np.float64]:
+        """One batch; where memory does not suffice, in halves. What cannot be scored alone stays NaN."""
+        try:
+            tokens = collate(views, self._names, self._device)
+            logits = self.checkpoint.model(tokens, len(views))  # (B, C)
+            made: NDArray[np.float64] = self.checkpoint.calibration.probabilities(logits).cpu().numpy()
+        except RuntimeError:  # torch raises it, and its child for memory, for whatever goes wrong
+            if len(views) == 1:
+                return np.full((1, len(self.checkpoint.config.labels)), np.nan)
+            half = len(views) // 2
+            return np.concatenate([self._scored(views[:half]), self._scored(views[half:])])
+        return made
 
 
 def _budgeted(order: Sequence[int], views: Sequence[View]) -> list[list[int]]:

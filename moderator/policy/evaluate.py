@@ -96,7 +96,7 @@ class Evaluator:
         for cannot, program, match in self._compiled:
             try:
                 held = program.execute(context)
-            except (TypeError, KeyError, ValueError, RuntimeError, ArithmeticError, RecursionError) as error:
+            except Exception as error:  # noqa: BLE001 - the library raises IndexError and more for odd contexts
                 if not (explained and _is_undefined(error)):
                     reasons.append(f"{cannot}: {first_sentence(error)}")
                 continue

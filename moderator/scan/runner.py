@@ -113,8 +113,18 @@ def run_scan(
 
 
 def _batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    while batch := list(islice(records, size)):
-        yield batch
+    failure: Exception | None = None
+    while failure is None:
+        batch: list[Record] = []
+        try:
+            batch.extend(islice(records, size))
+        except Exception as error:  # noqa: BLE001 - raised below, after what was read before it is judged
+            failure = error
+        if batch:
+            yield batch
+        elif failure is None:
+            return
+    raise failure
 
 
 def _judged(moderator: Moderator, records: Sequence[Record]) -> list[tuple[Record, Verdict]]:

@@ -17,12 +17,17 @@ TABLES = frozenset((".jsonl", ".ndjson", ".csv", ".parquet"))
 """Suffixes of files that hold many items."""
 
 
-def read_directory(root: Path, position: int, skipped: Skipped) -> Iterator[Record]:
+def read_directory(
+    root: Path, position: int, skipped: Skipped, leave_out: frozenset[Path] = frozenset()
+) -> Iterator[Record]:
     """One record per file below ``root`` whose name or bytes claim a supported type, sorted by path.
 
     Links are not followed and pipes and devices never opened. Ids are paths relative to ``root``.
+    ``leave_out``: resolved paths that are not inputs but what this run writes.
     """
     for path in _files(root, skipped):
+        if leave_out and path.resolve() in leave_out:
+            continue
         relative = printable(path.relative_to(root))
         if path.suffix.lower() in TABLES:
             skipped.add("table inside a directory; give it by name", relative)

@@ -57,10 +57,11 @@ class _Input:
     kind: str
     limits: Limits
     modality: Modality = Modality.TEXT
+    leave_out: frozenset[Path] = frozenset()
 
     def records(self, position: int, skipped: Skipped) -> Iterator[Record]:
         if self.kind == "directory":
-            yield from read_directory(self.path, position, skipped)
+            yield from read_directory(self.path, position, skipped, self.leave_out)
         elif self.kind == "file":
             yield read_file(self.path, position, self.modality)
         elif self.kind == ".csv":
@@ -80,22 +81,26 @@ class _Input:
         return None
 
 
-def open_sources(paths: Sequence[Path], limits: Limits | None = None) -> Sources:
+def open_sources(
+    paths: Sequence[Path], limits: Limits | None = None, leave_out: Sequence[Path] = ()
+) -> Sources:
     """Open directories, ``.jsonl``, ``.csv`` and ``.parquet`` files and single media or text files.
 
-    ``limits.max_bytes`` bounds one line. Raises ``SourceError`` naming the path if one does not exist,
+    ``limits.max_bytes`` bounds one line. ``leave_out``: files a directory may hold that are not inputs,
+    such as the output. Raises ``SourceError`` naming the path if one does not exist,
     cannot be read, is of no supported type, or its header has no usable column.
     """
-    return Sources(tuple(_open(Path(path), limits or Limits()) for path in paths))
+    written = frozenset(path.resolve() for path in leave_out)
+    return Sources(tuple(_open(Path(path), limits or Limits(), written) for path in paths))
 
 
-def _open(path: Path, limits: Limits) -> _Input:
+def _open(path: Path, limits: Limits, leave_out: frozenset[Path]) -> _Input:
     name = printable(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             next(path.iterdir(), None)  # fails now if it may not be listed
-            return _Input(path, "directory", limits)
+            return _Input(path, "directory", limits, leave_out=leave_out)
         if not stat.S_ISREG(mode):
             raise SourceError(f"{name}: neither a regular file nor a directory")
         kind = path.suffix.lower()

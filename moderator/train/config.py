@@ -102,6 +102,9 @@ def read_config(path: Path) -> TrainConfig:
         raise TrainingError(
             f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}"
         )
+    for name in known & set(table):
+        if not isinstance(table[name], dict):
+            raise TrainingError(f"{path}: {name} must be a section, got {table[name]!r}")
     audio = dict(table.get("audio", {}))
     audio["texts"] = {
         source: _made(Quota, quota, f"{path}: audio.texts.{source}")
@@ -125,6 +128,13 @@ def read_config(path: Path) -> TrainConfig:
     return config
 
 
+def _type_of(field_: dataclasses.Field[Any]) -> type:
+    """The type a key must have: that of its default; keys without one are strings."""
+    if field_.default_factory is not dataclasses.MISSING:
+        return type(field_.default_factory())
+    return str if field_.default is dataclasses.MISSING else type(field_.default)
+
+
 def _made(kind: type[C], section: Any, where: str) -> C:
     if not isinstance(section, dict):
         raise TrainingError(f"{where}: must be a table, got {section!r}")
@@ -134,6 +144,12 @@ def _made(kind: type[C], section: Any, where: str) -> C:
             f"{where}: unknown key {', '.join(sorted(unknown))}; known are {', '.join(fields)}"
         )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+    for key, value in values.items():
+        wanted = _type_of(fields[key])
+        if isinstance(value, bool) is not (wanted is bool) or not isinstance(
+            value, (int, float) if wanted is float else wanted
+        ):
+            raise TrainingError(f"{where}.{key}: must be a {wanted.__name__}, got {section[key]!r}")
     try:
         return kind(**values)
     except TypeError as error:

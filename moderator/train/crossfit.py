@@ -35,7 +35,8 @@ def cross_fitted(
 ) -> TokenCache:
     """Fit on all training rows into ``out``, and per fold on the others into ``work``; tokens of all rows.
 
-    Weights that are there already are used as they are. Validation rows get the tokens of the final
+    Weights that are there already are used if they were fitted to the same rows, labels and options.
+    Validation rows get the tokens of the final
     weights, as new content will.
     """
     contents = [next(iter(contents_of(example.item)), None) for example in examples]
@@ -47,9 +48,12 @@ def cross_fitted(
         final = number == FOLDS
         path = out / f"{name}.safetensors" if final else work / f"{name}.fold{number}.safetensors"
         seen = [i for i, each in enumerate(fold.tolist()) if 0 <= each < FOLDS and each != number]
-        if not path.is_file():
+        chosen = [examples[i] for i in seen]
+        key, note = _key(fresh({}), chosen, labels), work / f"{path.stem}.{number}.key"
+        if not path.is_file() or not note.is_file() or note.read_text(encoding="ascii") != key:
             report(f"{name}: fitting {'the final weights' if final else f'fold {number + 1}/{FOLDS}'}")
-            _fit(fresh({}), [examples[i] for i in seen], [contents[i] for i in seen], labels, path, report)
+            _fit(fresh({}), chosen, [contents[i] for i in seen], labels, path, report)
+            note.write_text(key, encoding="ascii")
         embedder = fresh({"weights": str(path)})
         embedder.load("cpu")
         asked = np.flatnonzero(fold == number).tolist()
@@ -59,6 +63,15 @@ def cross_fitted(
     lengths = [0 if each is None else len(each) for each in tokens]
     kept = [each for each in tokens if each is not None]
     return TokenCache(np.concatenate(kept), np.cumsum(lengths, dtype=np.int64))
+
+
+def _key(embedder: FittedEmbedder, examples: Sequence[Example], labels: Sequence[str]) -> str:
+    """What a fit depends on. The weights of another data set must never pass for these."""
+    digest = hashlib.sha256(repr([embedder.name, sorted(embedder.options.items()), list(labels)]).encode())
+    for example in examples:
+        row = [[part.value for part in example.item.parts], sorted(example.labels.items()), example.weak]
+        digest.update(repr(row).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
 
 
 def _fit(

@@ -57,6 +57,7 @@ def read_text(
                 row = json.loads(line)
                 dataset, text = str(row["dataset"]), str(row["text"])
                 known = {name: float(value) for name, value in row["labels"].items() if name in labels}
+                weak = int(row.get("weak", 0))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise TrainingError(f"{path}:{number}: not a labelled text: {error!r}") from error
             if dataset in leave_out or (only is not None and dataset not in only) or not known:
@@ -68,7 +69,7 @@ def read_text(
                 dataset,
                 str(row.get("lang", "")),
                 "valid" if draw < valid_share else "train",
-                int(row.get("weak", 0)),
+                weak,
                 licence=str(row.get("lic", "")),
             )
             by_source.setdefault(dataset, []).append((_uniform(text + "#"), example))

@@ -295,8 +295,10 @@ class FusionTrainer:
         self.round, self.best, self.stale = progress["round"], progress["best"], progress["stale"]
 
     def _key(self) -> str:
-        data = hashlib.sha256(np.nan_to_num(self.targets, nan=-1.0).tobytes()).hexdigest()
-        return f"{self.config.to_json()}|{self.training!r}|{self.sources}|{data}"
+        digest = hashlib.sha256(np.nan_to_num(self.targets, nan=-1.0).tobytes())
+        digest.update(self.weights.tobytes())
+        digest.update(repr([sorted(self.rows.items()), sorted(self.validation.items())]).encode())
+        return f"{self.config.to_json()}|{self.training!r}|{digest.hexdigest()}"
 
 
 def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[Tensor, Tensor]:

@@ -147,7 +147,8 @@ def _loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> 
     embedders = []
     for name in config.fusion.embedders:
         weights = paths.out / f"{name}.safetensors"
-        embedder = _embedder(name, settings, {"weights": str(weights)} if weights.is_file() else {})
+        trained = {"weights": str(weights)} if weights.is_file() else {}
+        embedder = _embedder(name, settings, {**config.options.get(name, {}), **trained})
         embedder.load(device)
         embedders.append(embedder)
     return embedders

@@ -74,7 +74,9 @@ def cache_tokens(
                 if tokens is not None:
                     file.write(tokens.tobytes())
             file.flush()
-            state_file.write_text(json.dumps({"key": key, "lengths": lengths}))
+            partial = state_file.with_suffix(".partial")
+            partial.write_text(json.dumps({"key": key, "lengths": lengths}))
+            partial.replace(state_file)
             progress(len(lengths), len(examples))
     ends = np.cumsum(lengths, dtype=np.int64)
     if not len(ends) or not ends[-1]:

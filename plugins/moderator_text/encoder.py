@@ -5,6 +5,7 @@ MiniLM is Wang et al. 2020; the weights are those of sentence-transformers/all-M
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import numpy as np
 from moderator.errors import PluginError, WeightsError
 from moderator.plugin import Embedder
 from moderator.types import Content, Embedding, Modality
-from moderator.weights import Weights, find_weights
+from moderator.weights import Weights, find_weights, sha256_of
 from moderator_text.lexical import text_content
 from moderator_text.wordpieces import Chunk, chunks_of, read_tokenizer
 
@@ -31,6 +32,7 @@ _TOKEN_BUDGET = 2048
 """Tokens per forward pass, padding included; larger batches were slower on CPU."""
 
 
+_OFFSET = ("roberta", "xlm-roberta", "camembert")
 _POOLED = ("bert", "roberta", "xlm-roberta")
 """Architectures with a pooler, which is of no use here."""
 
@@ -100,25 +102,34 @@ class TransformerText(Embedder):
         if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map"):
             raise WeightsError(f"{self.name}: {folder} asks to run its own code; such models are not loaded")
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        limit = int(getattr(config, "max_position_embeddings", 514)) - 2
+        limit = int(getattr(config, "max_position_embeddings", 514)) - 2  # [CLS] and [SEP]
+        if config.model_type in _OFFSET:  # positions start after the padding's
+            limit -= int(config.pad_token_id or 0) + 1
         if self._chunk > limit:
             raise PluginError(
                 f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}"
             )
         with _quiet():
-            model = AutoModel.from_pretrained(
+            model, loaded = AutoModel.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
+                output_loading_info=True,
                 **({"add_pooling_layer": False} if config.model_type in _POOLED else {}),
+            )
+        if missing := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
+            raise WeightsError(
+                f"{self.name}: {found.path} lacks {len(missing)} weights, {missing[0]!r} first"
             )
         self._model = model.eval().to(device)
         self._tokenizer = read_tokenizer(folder / "tokenizer.json")
         self._dim = int(config.hidden_size)
-        self._digest = found.sha256
+        # another tokenizer or configuration beside the same weights is another embedder
+        beside = [sha256_of(folder / filename) for filename in ("config.json", "tokenizer.json")]
+        self._digest = hashlib.sha256(":".join([found.sha256, *beside]).encode()).hexdigest()
         self._device = device
 
     def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:

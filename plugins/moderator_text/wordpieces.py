@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from moderator.errors import WeightsError
 from moderator.types import Content
 from moderator_text.spans import to_original
 
@@ -34,6 +35,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    mask = tokenizer.encode("a b").special_tokens_mask
+    if mask[:1] != [1] or mask[-1:] != [1] or any(mask[1:-1]):
+        raise WeightsError(
+            f"{path}: does not put one special token before a text and one after it, as BERT's do; "
+            "such encoders are not supported"
+        )
     return tokenizer
 
 
