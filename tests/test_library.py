@@ -181,7 +181,7 @@ def test_a_model_with_other_weights_beside_it_is_refused(tmp_path: Path) -> None
     ("arguments", "error", "said"),
     [
         ({"model": "no/such/model"}, SettingsError, "no fusion.safetensors there"),
-        ({"device": "toaster"}, SettingsError, "device 'toaster' cannot be used"),
+        ({"device": "toaster"}, SettingsError, "device 'toaster': only auto, cpu and cuda are supported"),
         ({"policy": "defualt"}, PolicyError, "did you mean 'default'?"),
     ],
 )

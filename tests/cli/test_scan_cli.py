@@ -305,7 +305,7 @@ def test_verdicts_tasks_and_decisions_are_in_the_database(here: Path, database_u
         ((), "Missing argument 'PATHS...'"),
         (("gone.jsonl",), "gone.jsonl: no such file or directory"),
         (("in.jsonl", "--batch-size", "0"), "Invalid value for '--batch-size'"),
-        (("in.jsonl", "--device", "toaster"), "device 'toaster' cannot be used"),
+        (("in.jsonl", "--device", "toaster"), "device 'toaster': only auto, cpu and cuda are supported"),
         (("in.jsonl", "--output", "-", "--json"), "--output - and --json both want standard output"),
         (("in.jsonl", "--output", "in.jsonl"), "--output in.jsonl would replace an input"),
         (("in.jsonl", "--model", "no-model"), "model 'no-model': no fusion.safetensors there"),

@@ -196,7 +196,7 @@ def test_a_validation_set_without_both_classes_is_said(data: Path, tmp_path: Pat
         ("[fusion", "cannot be read as TOML"),
         ("[fusoin]\n", "unknown section fusoin"),
         ("[fusion]\nwith = 3\n", "fusion: unknown key with"),
-        ("fusion = 3\n", "fusion: must be a table, got 3"),
+        ("fusion = 3\n", "fusion must be a section, got 3"),
         ("[fusion]\n", "fusion.embedders names no embedder"),
         ("[audio.texts.x]\npositives = 3\n[fusion]\nembedders = ['a']\n", "audio.texts.x: "),
     ],
