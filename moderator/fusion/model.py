@@ -141,11 +141,14 @@ class FusionModel(nn.Module):
         count, width = self.config.latents, self.config.width
         parts, masks = [], []
         for index, spec in enumerate(self.config.embedders):
-            latents = self.absent[index].expand(batch, count, width)  # (B, N, D)
-            visible = torch.zeros(batch, count, dtype=torch.bool, device=latents.device)
-            visible[:, 0] = True
             given = tokens.get(spec.name)
-            if given is not None and len(given.rows):
+            if given is None or not len(given.rows):  # absent everywhere: the others would be masked
+                latents = self.absent[index].expand(batch, 1, width)  # (B, 1, D)
+                visible = torch.ones(batch, 1, dtype=torch.bool, device=latents.device)
+            else:
+                latents = self.absent[index].expand(batch, count, width)  # (B, N, D)
+                visible = torch.zeros(batch, count, dtype=torch.bool, device=latents.device)
+                visible[:, 0] = True
                 made = self.resamplers[key_of(spec)](given)  # (R, N, D)
                 made = made + self.modality[MODALITIES.index(spec.modality)]
                 made = made + self.source[given.source][:, None]
