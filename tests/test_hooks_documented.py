@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -56,9 +57,13 @@ def test_hook_has_a_shipped_user(hook: str, generate: Any) -> None:
     assert generate.shipped_users(hook), f"no plugin shipped with moderator implements {hook}"
 
 
-def test_generated_documentation_is_up_to_date(generate: Any) -> None:
-    stale = [path.name for path, text in generate.generated() if path.read_text(encoding="utf-8") != text]
-    assert stale == [], "run python docs/generate.py"
+def test_generated_documentation_is_up_to_date() -> None:
+    """In a process of its own: click keeps the help option a command was first shown with."""
+    script = ROOT / "docs" / "generate.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON_BLOCKS)))
