@@ -61,7 +61,7 @@ class Settings:
     """``default`` or a directory written by ``moderator train``."""
     policy: str = "default"
     """A policy name or a YAML file."""
-    batch_size: int = 512
+    batch_size: int = 1024
     """Items judged together. Memory grows with it, verdicts do not depend on it."""
     plugin_timeout: float = 60.0
     """Seconds one plugin may spend on one batch of contents before its items are marked."""

@@ -25,7 +25,7 @@ from moderator.settings import load_settings
 @click.option("--model", metavar="DIR", help="Model directory [default: the shipped model].")
 @click.option("--output", metavar="FILE.jsonl", help="Write a line per record, in order; - for stdout.")
 @click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1… [default: auto].")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Items judged together [default: 512].")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Items judged together [default: 1024].")
 @click.option("--show", default=20, show_default=True, type=click.IntRange(min=0), help="Verdicts to print.")
 @json_option
 def scan(

@@ -28,10 +28,10 @@ from moderator.types import (
 
 T = TypeVar("T")
 
-_GROUP = 1024
-"""Contents judged together at most, one item's own aside, counted by weight."""
-_WEIGHT = {Modality.IMAGE: 8, Modality.AUDIO: 8}
-"""How many texts a frame or a clip weighs: both are megabytes where a text is a few tokens."""
+_GROUP = 1 << 19
+"""What is judged together at most, one item's own aside: characters of text, or as much memory."""
+_MEDIA_WEIGHT = 4096
+"""How many characters a frame or a clip weighs: both are megabytes."""
 _AHEAD = 16
 """Items decoded ahead by threads."""
 _MAX_EVIDENCE = 256
@@ -99,7 +99,7 @@ class Judge:
         group: list[_Findings] = []
         weight = 0
         for item, decoded in zip(items, self._decoded(items), strict=True):
-            added = sum(_WEIGHT.get(content.modality, 1) for content in decoded.contents)
+            added = sum(map(_weight, decoded.contents))
             if group and weight + added > _GROUP:
                 verdicts += self._judged(group)
                 group, weight = [], 0
@@ -209,6 +209,10 @@ class Judge:
             embedders=self._fingerprints,
             software=self.software,
         )
+
+
+def _weight(content: Content) -> int:
+    return len(content.data) if content.modality is Modality.TEXT else _MEDIA_WEIGHT
 
 
 def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Findings, int, T | Failed]]:

