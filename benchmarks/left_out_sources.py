@@ -23,6 +23,7 @@ from moderator.pipeline.moderator import Moderator
 from moderator.taxonomy import DEFAULT
 from moderator.train.config import read_config
 from moderator.train.examples import Example, read_text
+from moderator.train.folders import DataFolders
 from moderator.train.material import gather_texts
 from moderator.train.metrics import auroc, average_precision
 
@@ -48,14 +49,14 @@ def baseline(train: Sequence[Example], test: Sequence[Example], label: str) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, action="append")
     parser.add_argument("--model", default="default")
     parser.add_argument("--labels", nargs="+", default=["hate", "toxicity"])
     arguments = parser.parse_args()
+    data = DataFolders(tuple(arguments.data))
     config = read_config(model_directory("default") / "train.toml")
-    train = [each for each in gather_texts(config, arguments.data, DEFAULT) if each.split == "train"]
-    files = [arguments.data / file for file in config.text.files]
-    test = read_text(files, labels=DEFAULT.names, only=config.text.leave_out)
+    train = [each for each in gather_texts(config, data, DEFAULT) if each.split == "train"]
+    test = read_text(data.files(config.text.files), labels=DEFAULT.names, only=config.text.leave_out)
     print(f"{len(train)} rows to learn from, {len(test)} of {', '.join(config.text.leave_out)} to judge")
     with Moderator.load(model=arguments.model) as moderator:
         started = time.monotonic()

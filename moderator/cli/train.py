@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,13 +16,14 @@ from moderator.settings import load_settings
 @click.option(
     "--data",
     required=True,
+    multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder the configuration's data files are in.",
+    help="Folder of the configuration's data files; may be repeated, the first that has a file wins.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Model directory to write.")
 @click.option("--work", type=click.Path(path_type=Path), help="Caches and states [default: OUT/work].")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
-def train(config: Path, data: Path, out: Path, work: Path | None, threads: int | None) -> None:
+def train(config: Path, data: Sequence[Path], out: Path, work: Path | None, threads: int | None) -> None:
     """Train the model CONFIG describes. Started again, an interrupted run goes on where it stopped."""
     settings = load_settings()
     import torch

@@ -12,6 +12,7 @@ from moderator.settings import Limits
 from moderator.taxonomy import Taxonomy
 from moderator.train.config import TrainConfig
 from moderator.train.examples import Example, read_text
+from moderator.train.folders import DataFolders
 from moderator.train.media_manifest import read_manifest
 from moderator.train.speech import synthesise
 from moderator.types import Content, Item, Modality
@@ -24,13 +25,13 @@ def contents_of(item: Item) -> Sequence[Content]:
     return decode(item, Limits()).contents
 
 
-def gather_texts(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> list[Example]:
+def gather_texts(config: TrainConfig, data: DataFolders, taxonomy: Taxonomy) -> list[Example]:
     """Texts without the left-out sources; whole validation sources are marked ``valid``."""
     text = config.text
     if not text.files:
         return []
     examples = read_text(
-        [data / file for file in text.files],
+        data.files(text.files),
         labels=taxonomy.names,
         leave_out=text.leave_out,
         valid_share=text.valid_share,
@@ -57,27 +58,27 @@ def _assumed(example: Example, labels: Sequence[str]) -> Mapping[str, float]:
     return {**dict.fromkeys(labels, 0.0), **example.labels}
 
 
-def gather_images(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> list[Example]:
+def gather_images(config: TrainConfig, data: DataFolders, taxonomy: Taxonomy) -> list[Example]:
     image = config.image
     if not image.manifest:
         return []
     return read_manifest(
-        data / image.manifest, modality=Modality.IMAGE, datasets=image.datasets, taxonomy=taxonomy
+        data.file(image.manifest), modality=Modality.IMAGE, datasets=image.datasets, taxonomy=taxonomy
     )
 
 
 def gather_audio(
-    config: TrainConfig, data: Path, out: Path, taxonomy: Taxonomy, report: Report
+    config: TrainConfig, data: DataFolders, out: Path, taxonomy: Taxonomy, report: Report
 ) -> list[Example]:
     """Synthesised speech and the backgrounds by themselves."""
     audio = config.audio
     if not audio.texts:
         return []
     backgrounds = read_manifest(
-        data / audio.manifest, modality=Modality.AUDIO, datasets=audio.backgrounds, taxonomy=taxonomy
+        data.file(audio.manifest), modality=Modality.AUDIO, datasets=audio.backgrounds, taxonomy=taxonomy
     )
     texts = read_text(
-        [data / file for file in config.text.files],
+        data.files(config.text.files),
         labels=taxonomy.names,
         only=list(audio.texts),
         leave_out=config.text.leave_out,

@@ -23,6 +23,7 @@ from moderator.train.config import TrainConfig
 from moderator.train.crossfit import cross_fitted
 from moderator.train.embedder import EmbedderProgress, train_embedder
 from moderator.train.examples import Example
+from moderator.train.folders import DataFolders
 from moderator.train.fusion import FusionTrainer, Material
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
 from moderator.train.tokens import TokenCache, cache_tokens
@@ -33,10 +34,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """``data``: where the configuration's files are; ``out``: the model directory to be; ``work``: what
+    """``data``: folders the configuration's files are in; ``out``: the model directory to be; ``work``: what
     only training needs (token caches, states)."""
 
-    data: Path
+    data: Sequence[Path]
     out: Path
     work: Path
 
@@ -51,10 +52,11 @@ def train(
     """Run all stages; returns the path of the fusion checkpoint. Raises ``TrainingError``."""
     paths.out.mkdir(parents=True, exist_ok=True)
     paths.work.mkdir(parents=True, exist_ok=True)
+    data = DataFolders(tuple(paths.data))
     gathered = {
-        Modality.TEXT: gather_texts(config, paths.data, taxonomy),
-        Modality.IMAGE: gather_images(config, paths.data, taxonomy),
-        Modality.AUDIO: gather_audio(config, paths.data, paths.work, taxonomy, report),
+        Modality.TEXT: gather_texts(config, data, taxonomy),
+        Modality.IMAGE: gather_images(config, data, taxonomy),
+        Modality.AUDIO: gather_audio(config, data, paths.work, taxonomy, report),
     }
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")

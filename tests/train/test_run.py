@@ -143,7 +143,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     data: Path, config: TrainConfig, trained: Path, tmp_path: Path
 ) -> None:
     """Stopped once in every stage, started again with the same command."""
-    paths = Paths(data, tmp_path / "model", tmp_path / "work")
+    paths = Paths([data], tmp_path / "model", tmp_path / "work")
     for stage in ("image-timm: epoch 1", "fitting fold 3/4", "image-timm: tokens of 48", "round 2/3"):
         assert interrupted(config, paths, stage), stage
     train(config, paths, Settings(), quietly)
@@ -154,7 +154,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 def test_a_finished_run_is_not_trained_again(data: Path, config: TrainConfig, trained: Path) -> None:
     before = {file: file.read_bytes() for file in trained.glob("*.safetensors")}
     lines: list[str] = []
-    train(config, Paths(data, trained, trained / "work"), Settings(), lines.append)
+    train(config, Paths([data], trained, trained / "work"), Settings(), lines.append)
     assert not [line for line in lines if "fitting" in line or "round" in line or "epoch" in line]
     assert {file: file.read_bytes() for file in trained.glob("*.safetensors")} == before
 
@@ -187,7 +187,7 @@ def test_a_validation_set_without_both_classes_is_said(data: Path, tmp_path: Pat
     (tmp_path / "train.toml").write_text(source.replace(', "image-timm"]', "]").replace('"image-timm"', ""))
     made = read_config(tmp_path / "train.toml")
     with pytest.raises(TrainingError, match="no label has ten positive and ten negative validation rows"):
-        train(made, Paths(tmp_path, tmp_path / "out", tmp_path / "work"), Settings(), quietly)
+        train(made, Paths([tmp_path], tmp_path / "out", tmp_path / "work"), Settings(), quietly)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_bad_configurations_are_said(tmp_path: Path, text: str, said: str) -> No
             "validation sources ['nowhere'] are not in",
         ),
         (('datasets = ["squares"]', 'datasets = ["circles"]'), "lists no image of circles"),
-        (('files = ["text.jsonl"]', 'files = ["gone.jsonl"]'), "gone.jsonl: cannot be read"),
+        (('files = ["text.jsonl"]', 'files = ["gone.jsonl"]'), "gone.jsonl: not found in "),
     ],
 )
 def test_runs_that_cannot_start_are_said(
@@ -229,5 +229,5 @@ def test_runs_that_cannot_start_are_said(
     (tmp_path / "train.toml").write_text(CONFIG.replace(*change))
     made = read_config(tmp_path / "train.toml")
     with pytest.raises(TrainingError) as refused:
-        train(made, Paths(data, tmp_path / "out", tmp_path / "work"), Settings(), quietly)
+        train(made, Paths([data], tmp_path / "out", tmp_path / "work"), Settings(), quietly)
     assert said in str(refused.value)
