@@ -62,7 +62,7 @@ def cross_fitted(
             tokens[i] = embedding.tokens.numpy().astype(np.float16)
     lengths = [0 if each is None else len(each) for each in tokens]
     kept = [each for each in tokens if each is not None]
-    return TokenCache(np.concatenate(kept), np.cumsum(lengths, dtype=np.int64))
+    return TokenCache.of_lengths(np.concatenate(kept), lengths)
 
 
 def _key(embedder: FittedEmbedder, examples: Sequence[Example], labels: Sequence[str]) -> str:

@@ -86,15 +86,11 @@ class FusionTrainer:
         self.targets = targets_of(material.examples, config.labels)  # (N, C)
         self.weights = weights_of(material.examples)  # (N,)
         held_out = {index for rows in validation.values() for index in rows}
+        seen = np.any([cache.present for cache in material.caches.values()], axis=0)  # (N,)
         usable = [
             index
             for index, example in enumerate(material.examples)
-            if example.split == "train"
-            and index not in held_out
-            and any(
-                cache.ends[index] > (cache.ends[index - 1] if index else 0)
-                for cache in material.caches.values()
-            )
+            if example.split == "train" and index not in held_out and seen[index]
         ]
         self.sources = sorted({material.examples[index].dataset for index in usable})
         self.rows = {source: [] for source in self.sources}  # type: dict[str, list[int]]
@@ -303,7 +299,8 @@ class FusionTrainer:
 
 def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[Tensor, Tensor]:
     """Tokens and summaries of about ``size`` examples spread over ``rows``."""
-    present = [row for row in rows if cache.ends[row] > (cache.ends[row - 1] if row else 0)]
+    has = cache.present
+    present = [row for row in rows if has[row]]
     step = max(1, len(present) // size)
     found = [tokens for row in present[::step] if (tokens := cache[row]) is not None]
     if not found:

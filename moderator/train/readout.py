@@ -80,10 +80,9 @@ def _summaries(
     model: FusionModel, key: str, cache: TokenCache, rows: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Standardised summaries (R, dim), zero where absent, and whether present (R, 1)."""
-    begin = np.append(0, cache.ends[:-1])
     chosen = np.asarray(rows)
-    present = cache.ends[chosen] > begin[chosen]  # (R,)
+    present = cache.present[chosen]  # (R,)
     values = torch.zeros(len(rows), cache.values.shape[1])
-    found = torch.from_numpy(cache.values[begin[chosen[present]]].astype(np.float32))
+    found = torch.from_numpy(cache.values[cache.begins[chosen[present]]].astype(np.float32))
     values[torch.from_numpy(present)] = model.shortcuts[key][0](found)  # type: ignore[index]
     return values, torch.from_numpy(present.astype(np.float32))[:, None]

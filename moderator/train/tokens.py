@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,67 +21,92 @@ Progress = Callable[[int, int], None]
 _CHUNK = 2048
 MAX_TOKENS = 192
 """Tokens kept per example; longer ones are thinned evenly. In training only."""
+_ENTRY = np.dtype([("example", "V16"), ("length", "<i8")])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenCache:
-    """Tokens of N examples by one embedder: ``values`` float16 ``(K, dim)`` on disk, ``ends`` ``(N,)``.
+    """Tokens of N examples by one embedder: those of example ``n`` are ``values[begins[n]:ends[n]]``.
 
-    An example the embedder has nothing for (another modality, undecodable) has no tokens.
+    ``values`` float16 ``(K, dim)``, on disk; ``begins`` and ``ends`` int64 ``(N,)``. An example the embedder
+    has nothing for (another modality, undecodable) has no tokens.
     """
 
     values: NDArray[np.float16]
+    begins: NDArray[np.int64]
     ends: NDArray[np.int64]
 
+    @classmethod
+    def of_lengths(cls, values: NDArray[np.float16], lengths: Sequence[int]) -> TokenCache:
+        """Examples whose tokens follow each other."""
+        ends = np.cumsum(lengths, dtype=np.int64)
+        return cls(values, ends - np.asarray(lengths, dtype=np.int64), ends)
+
     def __getitem__(self, index: int) -> torch.Tensor | None:
-        begin = int(self.ends[index - 1]) if index else 0
-        end = int(self.ends[index])
+        begin, end = int(self.begins[index]), int(self.ends[index])
         return torch.from_numpy(self.values[begin:end].astype(np.float32)) if end > begin else None
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which examples have tokens, ``(N,)``."""
+        return self.ends > self.begins
 
     def among(self, before: int, after: int) -> TokenCache:
         """The same tokens in a longer list: ``before`` examples without any first, ``after`` at the end."""
-        last = self.ends[-1] if len(self.ends) else 0
-        edges = (np.zeros(before, dtype=np.int64), self.ends, np.full(after, last, dtype=np.int64))
-        return TokenCache(self.values, np.concatenate(edges))
+        return TokenCache(
+            self.values, np.pad(self.begins, (before, after)), np.pad(self.ends, (before, after))
+        )
 
 
 def cache_tokens(
     embedder: Embedder, examples: Sequence[Example], folder: Path, decode: Decode, progress: Progress
 ) -> TokenCache:
-    """Embed the first content of the embedder's modality of each example. Resumes where it stopped.
+    """Embed the first content of the embedder's modality of each example.
 
-    What is in ``folder`` is reused only for the same examples and fingerprint.
+    What ``folder`` has from an embedder of the same name and fingerprint is used again, example by example:
+    an interrupted run goes on where it stopped, and one on other data embeds only what is new.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    key = _key(embedder, examples)
-    state_file, values_file = folder / f"{embedder.name}.json", folder / f"{embedder.name}.f16"
-    state: dict[str, object] = json.loads(state_file.read_text()) if state_file.is_file() else {}
-    if state.get("key") != key:
-        state = {"key": key, "lengths": []}
-        values_file.write_bytes(b"")
-    lengths = [int(each) for each in state["lengths"]]  # type: ignore[attr-defined]
-    with values_file.open("r+b") as file:
-        file.truncate(sum(lengths) * embedder.dim * 2)
-        file.seek(0, 2)
-        while len(lengths) < len(examples):
-            chunk = examples[len(lengths) : len(lengths) + _CHUNK]
-            # bfloat16 halves the wait; the noise it adds is below what dropout adds anyway
-            with torch.autocast("cpu", torch.bfloat16):
-                made = _embed(embedder, [_first(decode(example), embedder) for example in chunk])
-            for tokens in made:
-                lengths.append(0 if tokens is None else len(tokens))
+    code = hashlib.sha256(embedder.fingerprint.encode()).hexdigest()[:12]
+    values_file = folder / f"{embedder.name}-{code}.f16"
+    index_file = folder / f"{embedder.name}-{code}.index"
+    index_file.touch()
+    values_file.touch()
+    whole = index_file.stat().st_size // _ENTRY.itemsize
+    entries = np.fromfile(index_file, dtype=_ENTRY, count=whole)
+    ends = np.cumsum(entries["length"], dtype=np.int64)
+    places = {
+        each.tobytes(): (int(end - length), int(end))
+        for each, length, end in zip(entries["example"], entries["length"], ends, strict=True)
+    }
+    size = int(ends[-1]) if whole else 0
+    keys = [_key(example) for example in examples]
+    waiting = [index for index, key in enumerate(keys) if key not in places]
+    waiting = list({keys[index]: index for index in waiting}.values())  # copies of a text once
+    with values_file.open("r+b") as values, index_file.open("r+b") as index:
+        values.truncate(size * embedder.dim * 2)  # what was written last may not have been noted
+        index.truncate(whole * _ENTRY.itemsize)
+        values.seek(0, 2)
+        index.seek(0, 2)
+        for begin in range(0, len(waiting), _CHUNK):
+            chunk = waiting[begin : begin + _CHUNK]
+            made = _embed(embedder, [_first(decode(examples[each]), embedder) for each in chunk])
+            lengths = [0 if tokens is None else len(tokens) for tokens in made]
+            for each, tokens, length in zip(chunk, made, lengths, strict=True):
                 if tokens is not None:
-                    file.write(tokens.tobytes())
-            file.flush()
-            partial = state_file.with_suffix(".partial")
-            partial.write_text(json.dumps({"key": key, "lengths": lengths}))
-            partial.replace(state_file)
-            progress(len(lengths), len(examples))
-    ends = np.cumsum(lengths, dtype=np.int64)
-    if not len(ends) or not ends[-1]:
-        return TokenCache(np.zeros((0, embedder.dim), dtype=np.float16), ends)
-    values = np.memmap(values_file, dtype=np.float16, mode="r").reshape(-1, embedder.dim)
-    return TokenCache(values, ends)
+                    values.write(tokens.tobytes())
+                places[keys[each]] = (size, size + length)
+                size += length
+            values.flush()
+            noted = [(keys[each], length) for each, length in zip(chunk, lengths, strict=True)]
+            index.write(np.array(noted, dtype=_ENTRY).tobytes())
+            index.flush()
+            progress(begin + len(chunk), len(waiting))
+    where = np.array([places[key] for key in keys], dtype=np.int64).reshape(-1, 2)  # (N, 2)
+    if not size:
+        return TokenCache(np.zeros((0, embedder.dim), dtype=np.float16), where[:, 0], where[:, 1])
+    mapped = np.memmap(values_file, dtype=np.float16, mode="r").reshape(-1, embedder.dim)
+    return TokenCache(mapped, where[:, 0], where[:, 1])
 
 
 def _first(contents: Sequence[Content], embedder: Embedder) -> Content | None:
@@ -104,10 +128,6 @@ def _embed(embedder: Embedder, contents: Sequence[Content | None]) -> list[NDArr
     return result
 
 
-def _key(embedder: Embedder, examples: Sequence[Example]) -> str:
-    digest = hashlib.sha256(embedder.fingerprint.encode())
-    for example in examples:
-        for part in example.item.parts:
-            digest.update(f"{part.modality}:{part.value!r}\n".encode("utf-8", "backslashreplace"))
-        digest.update(b"\0")
-    return digest.hexdigest()
+def _key(example: Example) -> bytes:
+    parts = "".join(f"{part.modality}:{part.value!r}\n" for part in example.item.parts)
+    return hashlib.sha256(parts.encode("utf-8", "backslashreplace")).digest()[:16]

@@ -106,10 +106,7 @@ def material() -> tuple[Material, dict[str, list[int]]]:
         values[name].append(tokens.astype(np.float16))
         for each in lengths:
             lengths[each].append(len(tokens) if each == name else 0)
-    caches = {
-        name: TokenCache(np.concatenate(values[name]), np.cumsum(lengths[name], dtype=np.int64))
-        for name in values
-    }
+    caches = {name: TokenCache.of_lengths(np.concatenate(values[name]), lengths[name]) for name in values}
     held_out = {
         name: [i for i, each in enumerate(examples) if each.split == "valid" and each.dataset == name]
         for name in values
@@ -188,7 +185,7 @@ def test_validation_without_both_classes_is_said(tmp_path: Path) -> None:
 
 def test_an_embedder_without_tokens_is_said(tmp_path: Path) -> None:
     given, held_out = material()
-    empty = TokenCache(np.zeros((0, DIM), np.float16), np.zeros(len(given.examples), dtype=np.int64))
+    empty = TokenCache.of_lengths(np.zeros((0, DIM), np.float16), [0] * len(given.examples))
     caches = {"words": given.caches["words"], "pixels": empty}
     with pytest.raises(TrainingError, match="an embedder has no tokens for any training example"):
         FusionTrainer(CONFIG, TRAINING, Material(given.examples, caches), held_out, tmp_path)
