@@ -28,6 +28,8 @@ class TextData:
     valid_share: float = 0.05
     max_per_source: int = 4000
     caps: Mapping[str, int] = field(default_factory=dict)
+    evasion: float = 0.0
+    """Share of training rows that are there a second time in a spelling made to get past filters."""
     assume_negative: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Source → labels taken as absent in its rows whose known labels are all negative. For languages in
     which a label has positives and no negatives: without it the language itself would be the harm."""
@@ -123,6 +125,8 @@ def read_config(path: Path) -> TrainConfig:
         training=_made(FusionTraining, table.get("training", {}), f"{path}: training"),
         options=table.get("options", {}),
     )
+    if not 0 <= config.text.evasion <= 1:
+        raise TrainingError(f"{path}: text.evasion must be from 0 to 1, got {config.text.evasion}")
     if not config.fusion.embedders:
         raise TrainingError(f"{path}: fusion.embedders names no embedder")
     return config

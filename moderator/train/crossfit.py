@@ -94,8 +94,7 @@ def _fit(
 
 
 def _fold(example: Example) -> int:
-    """By the text, so that copies of a text are in one fold."""
-    digest = hashlib.sha256(
-        repr([part.value for part in example.item.parts]).encode("utf-8", "backslashreplace")
-    )
+    """By the text, so that copies of a text are in one fold, and those that only spell it otherwise."""
+    key = example.group or "".join(str(part.value) for part in example.item.parts)
+    digest = hashlib.sha256(key.encode("utf-8", "backslashreplace"))
     return int.from_bytes(digest.digest()[:4], "big") % FOLDS

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from moderator.errors import TrainingError
 from moderator.media.decode import decode
 from moderator.settings import Limits
 from moderator.taxonomy import Taxonomy
 from moderator.train.config import TrainConfig
+from moderator.train.evasion import evaded
 from moderator.train.examples import Example, read_text
 from moderator.train.folders import DataFolders
 from moderator.train.media_manifest import read_manifest
@@ -41,7 +45,7 @@ def gather_texts(config: TrainConfig, data: DataFolders, taxonomy: Taxonomy) -> 
     whole = set(text.validation)
     if absent := whole - {example.dataset for example in examples}:
         raise TrainingError(f"validation sources {sorted(absent)} are not in {', '.join(text.files)}")
-    return [
+    marked = [
         replace(
             each,
             split="valid" if each.dataset in whole else each.split,
@@ -49,6 +53,21 @@ def gather_texts(config: TrainConfig, data: DataFolders, taxonomy: Taxonomy) -> 
         )
         for each in examples
     ]
+    return marked + [copy for each in marked if (copy := _disguised(each, text.evasion)) is not None]
+
+
+def _disguised(example: Example, share: float) -> Example | None:
+    """A copy in an evasive spelling, for a share of the training rows that depends on the text alone."""
+    text = str(example.item.parts[0].value)
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[8:16], "big"))
+    if example.split != "train" or rng.random() >= share:
+        return None
+    changed = evaded(text, rng)
+    if changed == text:
+        return None
+    # the group keeps it in one fold with its original: the n-grams would know it otherwise
+    return replace(example, item=Item.of(id=example.item.id, text=changed), group=text)
 
 
 def _assumed(example: Example, labels: Sequence[str]) -> Mapping[str, float]:
