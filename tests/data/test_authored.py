@@ -1,0 +1,91 @@
+"""The authored data is what its README says: balanced, varied, without copies; test cases stay held out."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderator.taxonomy import DEFAULT
+
+ROOT = Path(__file__).parents[2]
+AUTHORED = ROOT / "data" / "authored"
+LABELS = ("harassment", "hate", "violence", "sexual", "self_harm", "illicit", "spam")
+REGISTERS = {"post", "chat", "comment", "prompt", "story", "advert", "caption", "article"}
+FEWEST = 100
+"""Of each label, language and side."""
+ALIKE = 0.5
+"""Shared character 5-grams (Jaccard) from which two texts count as copies of each other."""
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def files() -> list[tuple[str, str]]:
+    return [(label, lang) for label in LABELS for lang in ("en", "zh")]
+
+
+def every_row() -> Iterator[dict[str, Any]]:
+    for path in sorted(AUTHORED.rglob("*.jsonl")):
+        yield from rows_of(path)
+
+
+@pytest.mark.parametrize(("label", "lang"), files())
+def test_each_file_is_balanced_and_varied(label: str, lang: str) -> None:
+    rows = rows_of(AUTHORED / f"{label}.{lang}.jsonl")
+    sides = Counter(row["labels"].get(label) for row in rows)
+    assert min(sides[0], sides[1]) >= FEWEST
+    assert max(sides[0], sides[1]) <= 1.5 * min(sides[0], sides[1])
+    registers = Counter(row["dataset"].removeprefix("authored_") for row in rows)
+    assert set(registers) == REGISTERS
+    assert min(registers.values()) >= 0.04 * len(rows)
+    sizes = sorted(len(row["text"]) if lang == "zh" else len(row["text"].split()) for row in rows)
+    assert sizes[len(sizes) // 10] <= 15 and sizes[-len(sizes) // 10] >= 30 and sizes[-1] <= 450
+
+
+def test_every_row_is_complete() -> None:
+    for row in every_row():
+        assert row["text"].strip() == row["text"] != ""
+        assert set(row["labels"]) <= set(DEFAULT.names) and row["labels"], row["id"]
+        assert set(row["labels"].values()) <= {0, 1}, row["id"]
+        assert row["lang"] in ("en", "zh") and row["lic"] == "CC0-1.0", row["id"]
+        chinese = re.search("[\u4e00-\u9fff]", row["text"]) is not None
+        assert chinese or row["lang"] == "en", row["id"]
+
+
+def test_no_id_twice_and_no_text_like_another() -> None:
+    rows = list(every_row())
+    assert max(Counter(row["id"] for row in rows).values()) == 1
+    seen: list[set[str]] = []
+    holders: dict[str, list[int]] = defaultdict(list)
+    alike = []
+    for number, row in enumerate(rows):
+        text = " ".join(row["text"].lower().split())
+        grams = {text[at : at + 5] for at in range(max(1, len(text) - 4))}
+        shared = Counter(other for gram in grams for other in holders[gram])
+        for other, count in shared.most_common(1):
+            if count / len(grams | seen[other]) > ALIKE:
+                alike.append((rows[other]["id"], row["id"]))
+        for gram in grams:
+            holders[gram].append(number)
+        seen.append(grams)
+    assert alike == []
+
+
+def test_functional_cases_are_balanced_and_never_trained_on() -> None:
+    for lang in ("en", "zh"):
+        rows = rows_of(AUTHORED / "functional" / f"hate.{lang}.jsonl")
+        share = sum(row["labels"]["hate"] for row in rows) / len(rows)
+        assert len(rows) >= 300 and 0.4 <= share <= 0.6
+        cases = Counter(row["functionality"] for row in rows)
+        assert len(cases) >= 20 and min(cases.values()) >= 10
+        assert all(row["target"] for row in rows)
+    config = tomllib.loads((ROOT / "moderator/models/default/train.toml").read_text(encoding="utf-8"))
+    assert not any("functional" in file or "**" in file for file in config["text"]["files"])
