@@ -1,4 +1,4 @@
-"""The contract suite: what every embedder and detector must do, run on its own examples.
+"""The contract suite: what every embedder, detector and extractor must do, run on its own examples.
 
 ``moderator plugins check`` and the tests of plugin authors run it. Tensors are only read through their
 methods, so that this module needs no torch.
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator.contract import checked_identity, checked_signals
-from moderator.plugin import Detector, Embedder, Plugin
-from moderator.types import Content, Embedding, Modality, Signal
+from moderator.plugin import Detector, Embedder, Extractor, Plugin
+from moderator.types import Content, Embedding, Modality, Signal, Source
 
 TOLERANCE: Final = 1e-5
 """How far float32 results of the same content may differ, absolute and relative."""
@@ -88,7 +88,9 @@ def _kind(plugin: Plugin) -> tuple[Run, CheckOne, Same]:
     if isinstance(plugin, Detector):
         specs = {spec.name: (spec.low, spec.high) for spec in plugin.signals}
         return plugin.detect_batch, lambda one, content: _check_signals(one, content, specs), _differ_signals
-    raise TypeError(f"{type(plugin).__name__} is neither an Embedder nor a Detector")
+    if isinstance(plugin, Extractor):
+        return plugin.extract_batch, _check_extracts, _differ_extracts
+    raise TypeError(f"{type(plugin).__name__} is neither an Embedder, a Detector nor an Extractor")
 
 
 def _check_examples(plugin: Plugin) -> None:
@@ -206,6 +208,25 @@ def _check_signals(signals: Any, content: Content, specs: dict[str, tuple[float,
             _check_span(evidence.span, content)
 
 
+def _check_extracts(extracts: Any, content: Content) -> None:
+    if problem := problem_with_extracts(extracts):
+        raise _BrokenError(problem)
+
+
+def problem_with_extracts(extracts: object) -> str:
+    """What is wrong with an extractor's result for one content, or nothing."""
+    if not isinstance(extracts, list):
+        return f"got {type(extracts).__name__}, expected a list of Content"
+    for each in extracts:
+        if not isinstance(each, Content):
+            return f"got {type(each).__name__} among the extracts, expected Content"
+        if each.source is Source.NATIVE:
+            return "an extract's source is native; it must say where the content comes from"
+        if each.modality is Modality.TEXT and not isinstance(each.data, str):
+            return f"a text extract's data is {type(each.data).__name__}, expected str"
+    return ""
+
+
 def _bounds(content: Content) -> tuple[float, ...]:
     """The largest value each number of a span may take."""
     if content.modality is Modality.TEXT:
@@ -253,3 +274,8 @@ def _differ_signals(left: Sequence[Signal], right: Sequence[Signal]) -> str:
         if len(a.evidence) != len(b.evidence):
             return f"{a.name} has {len(a.evidence)} and {len(b.evidence)} pieces of evidence"
     return ""
+
+
+def _differ_extracts(left: Sequence[Content], right: Sequence[Content]) -> str:
+    a, b = [_frozen(each) for each in left], [_frozen(each) for each in right]
+    return "" if a == b else f"extracts {[each.data for each in left]!r} and {[e.data for e in right]!r}"

@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 
 import pluggy
 
-from moderator.plugin import Detector, Embedder
+from moderator.plugin import Detector, Embedder, Extractor
 
 PROJECT = "moderator"
 
@@ -26,6 +26,11 @@ def register_embedders() -> Iterable[type[Embedder]]:  # type: ignore[empty-body
 @hookspec
 def register_detectors() -> Iterable[type[Detector]]:  # type: ignore[empty-body]
     """Return detector classes. Used by ``moderator_lexicon``."""
+
+
+@hookspec
+def register_extractors() -> Iterable[type[Extractor]]:  # type: ignore[empty-body]
+    """Return extractor classes. Used by ``moderator_ocr``."""
 
 
 @hookspec

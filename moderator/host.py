@@ -18,7 +18,7 @@ import pluggy
 from moderator import hookspecs
 from moderator.contract import checked_class, checked_signals
 from moderator.errors import ModeratorError, PluginError
-from moderator.plugin import Detector, Embedder, Plugin
+from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.settings import Settings
 from moderator.types import PluginFailure, SignalSpec
 
@@ -34,10 +34,10 @@ P = TypeVar("P", bound=Plugin)
 
 
 class PluginHost:
-    """Every usable embedder, detector and policy, and why the others are not.
+    """Every usable embedder, detector, extractor and policy, and why the others are not.
 
-    ``embedders`` and ``detectors`` are constructed, not loaded: weights are fetched when a model or a
-    policy needs them. ``policies`` are files by name (stem). Names are unique across all three; the
+    Plugins are constructed, not loaded: weights are fetched when a model or a policy needs them.
+    ``policies`` are files by name (stem). Names are unique across all four; the
     plugin registered first keeps its name. ``origins`` says where each name comes from
     (``"text (moderator 0.1.0)"``), ``distributions`` which package each entry point belongs to,
     ``registered`` which entry points are in use, ``blocked`` which were not imported, and why.
@@ -45,6 +45,7 @@ class PluginHost:
 
     embedders: Mapping[str, Embedder]
     detectors: Mapping[str, Detector]
+    extractors: Mapping[str, Extractor]
     policies: Mapping[str, Traversable]
     origins: Mapping[str, str]
     distributions: Mapping[str, str]
@@ -69,6 +70,7 @@ class PluginHost:
         self._settings = settings or Settings()
         self._embedders: dict[str, Embedder] = {}
         self._detectors: dict[str, Detector] = {}
+        self._extractors: dict[str, Extractor] = {}
         self._policies: dict[str, Traversable] = {}
         self._origins: dict[str, str] = {}
         self._failures = list(failures)
@@ -76,6 +78,7 @@ class PluginHost:
 
         self.embedders = MappingProxyType(self._embedders)
         self.detectors = MappingProxyType(self._detectors)
+        self.extractors = MappingProxyType(self._extractors)
         self.policies = MappingProxyType(self._policies)
         self.origins = MappingProxyType(self._origins)
         self.distributions = MappingProxyType(
@@ -130,6 +133,11 @@ class PluginHost:
         )
         return cls(plugins, settings, distributions=distributions, blocked=blocked, failures=failures)
 
+    @property
+    def plugins(self) -> Mapping[str, Plugin]:
+        """Embedders, detectors and extractors by name."""
+        return {**self._embedders, **self._detectors, **self._extractors}
+
     def _fail(self, plugin: str, stage: str, error: BaseException | str) -> None:
         reason = error if isinstance(error, str) else _reason(error)
         self._failures.append(PluginFailure(plugin, stage, reason))
@@ -162,6 +170,7 @@ class PluginHost:
         adders = {
             "register_embedders": self._add_embedder,
             "register_detectors": self._add_detector,
+            "register_extractors": self._add_extractor,
             "register_policies": self._add_policy,
         }
         for hook, add in adders.items():
@@ -202,6 +211,11 @@ class PluginHost:
         self._detectors[kind.name] = detector
         self._origins[kind.name] = self._origin(owner)
 
+    def _add_extractor(self, owner: str, made: object) -> None:
+        kind = checked_class(made, Extractor)  # type: ignore[type-abstract]
+        self._extractors[kind.name] = self._construct(owner, kind)
+        self._origins[kind.name] = self._origin(owner)
+
     def _construct(self, owner: str, kind: type[P]) -> P:
         self._claim(kind.name, owner)
         try:
@@ -240,7 +254,7 @@ class PluginHost:
         return f"{owner} ({self.distributions[owner]})"
 
     def _check_option_tables(self) -> None:
-        known = sorted({*self._embedders, *self._detectors})
+        known = sorted(self.plugins)
         for name in self._settings.plugins:
             if name not in known:
                 self._fail(

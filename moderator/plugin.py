@@ -1,4 +1,5 @@
-"""Base classes of plugins: an Embedder turns content into tokens, a Detector into named signals.
+"""Base classes of plugins: an Embedder turns content into tokens, a Detector into named signals, an
+Extractor into other content (the text in a picture).
 
 A plugin is a class. It is constructed with its table of ``moderator.toml`` (``[plugins.<name>]``),
 which must be cheap; ``load`` fetches weights and is the first place that may import torch.
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Plugin(ABC):
-    """What embedders and detectors have in common."""
+    """What all kinds of plugins have in common."""
 
     name: ClassVar[str]
     """Unique among installed plugins, in lower case with dashes: ``text-minilm``."""
@@ -126,6 +127,11 @@ class FittedEmbedder(Embedder):
 class Detector(Plugin):
     """Finds named things in content: listed words, nudity, personal data, known images."""
 
+    clears: ClassVar[bool] = False
+    """Whether content counts as judged once this detector has looked at it, even where all embedders that
+    could look at it were trained on too little to clear it alone. For detectors that know what is commonly
+    wrong with content of their modality (nudity in pictures), not for those that look for one thing."""
+
     @property
     @abstractmethod
     def signals(self) -> Sequence[SignalSpec]:
@@ -136,4 +142,17 @@ class Detector(Plugin):
         """The signals found in each content, in order; an empty list where nothing was found.
 
         Evidence spans are relative to the content; the pipeline moves them to the part.
+        """
+
+
+class Extractor(Plugin):
+    """Makes content of another modality that is judged with the rest: the text in a picture, the words in
+    a clip. What an extractor that is installed could not read is not judged in full."""
+
+    @abstractmethod
+    def extract_batch(self, contents: Sequence[Content]) -> list[list[Content]]:
+        """What each content holds, in order; an empty list where there is nothing.
+
+        A ``Content`` of text needs ``data`` and ``source`` alone: the pipeline normalises it, cuts it to
+        size and says which part it came from. The result must not depend on the batch.
         """

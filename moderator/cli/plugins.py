@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -22,7 +22,7 @@ def plugins() -> None:
 @plugins.command("list", short_help="List what is usable, what failed and what is blocked.")
 @json_option
 def list_(as_json: bool) -> None:
-    """List every embedder, detector and policy, and what failed or is blocked, with the reason."""
+    """List every embedder, detector, extractor and policy, and what failed or is blocked, with the reason."""
     host = PluginHost.discover(load_settings())
     rows = list(_rows(host))
     print_rows(
@@ -38,7 +38,7 @@ def list_(as_json: bool) -> None:
 
 
 def _rows(host: PluginHost) -> Iterator[dict[str, Any]]:
-    for kind, found in (("embedder", host.embedders), ("detector", host.detectors)):
+    for kind, found in _kinds(host):
         for name, plugin in found.items():
             yield _row(name, kind, "ok", host.origins[name], modality=plugin.modality.value)
     for name in host.policies:
@@ -48,6 +48,10 @@ def _rows(host: PluginHost) -> Iterator[dict[str, Any]]:
         yield _row(failure.plugin, "plugin", "failed", origin, detail=f"{failure.stage}: {failure.error}")
     for name, reason in host.blocked.items():
         yield _row(name, "plugin", "blocked", "", detail=reason)
+
+
+def _kinds(host: PluginHost) -> Sequence[tuple[str, Mapping[str, Plugin]]]:
+    return ("embedder", host.embedders), ("detector", host.detectors), ("extractor", host.extractors)
 
 
 def _row(
@@ -70,8 +74,8 @@ def _row(
 def check(names: tuple[str, ...], device: str, as_json: bool) -> None:
     """Load plugins and run the contract suite on their own examples; exit with 1 if any clause is broken.
 
-    NAME is an embedder, a detector, or an entry point (everything it provides). Without NAME, all are
-    checked, and a plugin that could not be imported or constructed counts as broken.
+    NAME is an embedder, a detector, an extractor, or an entry point (everything it provides). Without NAME,
+    all are checked, and a plugin that could not be imported or constructed counts as broken.
     """
     host = PluginHost.discover(load_settings())
     chosen = _chosen(host, names)
@@ -88,14 +92,14 @@ def check(names: tuple[str, ...], device: str, as_json: bool) -> None:
 
 
 def _chosen(host: PluginHost, names: tuple[str, ...]) -> dict[str, Plugin]:
-    usable: dict[str, Plugin] = {**host.embedders, **host.detectors}
+    usable = host.plugins
     if not names:
-        return usable
+        return dict(usable)
     failed = {failure.plugin for failure in host.failures}
     for name in names:
         if name not in usable and name not in host.registered and name not in failed:
             raise click.UsageError(
-                f"no embedder, detector or entry point {name!r}; there are "
+                f"no embedder, detector, extractor or entry point {name!r}; there are "
                 f"{', '.join(sorted({*usable, *host.registered})) or 'none'}"
             )
     return {
@@ -124,7 +128,7 @@ def _checked(name: str, plugin: Plugin, host: PluginHost, device: str) -> dict[s
     loaded = any(result.check == "has a fingerprint" and result.ok for result in results)
     return {
         "id": name,
-        "kind": "embedder" if name in host.embedders else "detector",
+        "kind": next(kind for kind, found in _kinds(host) if name in found),
         "ok": all(result.ok for result in results),
         "fingerprint": plugin.fingerprint if loaded else "",
         "checks": [{"check": each.check, "ok": each.ok, "detail": each.detail} for each in results],

@@ -1,4 +1,4 @@
-"""One batch of items from bytes to verdicts: decode, embed, detect, fuse, apply the policy."""
+"""One batch of items from bytes to verdicts: decode, extract, embed, detect, fuse, apply the policy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from itertools import islice
 from typing import TypeVar
 
 from moderator.media.decode import DecodedItem, decode
+from moderator.pipeline.extracts import joined, prepared
 from moderator.pipeline.scorer import Scorer
 from moderator.pipeline.views import ItemView, views_of
 from moderator.pipeline.workers import Failed, Worker
+from moderator.plugin import Detector
 from moderator.policy.evaluate import Evaluator
 from moderator.settings import Limits
 from moderator.types import (
@@ -47,7 +49,14 @@ class _Findings:
     item: Item
     decoded: DecodedItem
     degraded: list[str]
+    contents: list[Content]
+    """Those of the parts, then what was read out of them."""
     embeddings: list[dict[str, Embedding]]
+    joint: Content | None = None
+    """The post's own text and what was read out of its other parts, as one: last in ``contents``, and for
+    the model alone, since detectors see its pieces."""
+    cleared: bool = False
+    """Whether something has looked at it that may clear an item alone."""
     signals: dict[str, float] = field(default_factory=dict)
     evidence: dict[Evidence, None] = field(default_factory=dict)
     """In the order found, each once: neighbouring windows of a text share characters."""
@@ -55,7 +64,7 @@ class _Findings:
 
     def failed(self, index: int, reason: str) -> None:
         """Content ``index`` could not be handled: said once per part and reason."""
-        said = f"{part_name(self.item.parts, self.decoded.contents[index].part)}: {reason}"
+        said = f"{part_name(self.item.parts, self.contents[index].part)}: {reason}"
         if said not in self.degraded:
             self.degraded.append(said)
 
@@ -72,6 +81,7 @@ class Judge:
         evaluator: Evaluator,
         embedders: Sequence[Worker[Embedding]],
         detectors: Sequence[Worker[list[Signal]]],
+        extractors: Sequence[Worker[list[Content]]] = (),
         missing: Mapping[Modality, Sequence[str]],
         software: str,
         executor: Executor | None = None,
@@ -84,6 +94,7 @@ class Judge:
         self.evaluator = evaluator
         self.embedders = embedders
         self.detectors = detectors
+        self.extractors = extractors
         self.missing = missing
         self.software = software
         self._executor = executor
@@ -103,13 +114,15 @@ class Judge:
             if group and weight + added > _GROUP:
                 verdicts += self._judged(group)
                 group, weight = [], 0
-            group.append(_Findings(item, decoded, list(decoded.problems), [{} for _ in decoded.contents]))
+            contents = list(decoded.contents)
+            group.append(_Findings(item, decoded, list(decoded.problems), contents, []))
             weight += added
         return verdicts + self._judged(group)
 
     def _judged(self, findings: Sequence[_Findings]) -> list[Verdict]:
-        self._embed(findings)
+        self._extract(findings)
         self._detect(findings)
+        self._embed(findings)
         self._score(findings)
         return [self._verdict(each) for each in findings]
 
@@ -124,7 +137,22 @@ class Judge:
         for begin in range(0, len(items), _AHEAD):
             yield from self._executor.map(one, items[begin : begin + _AHEAD])
 
+    def _extract(self, findings: Sequence[_Findings]) -> None:
+        for worker in self.extractors:
+            for found, index, result in _run(worker, findings):
+                if isinstance(result, Failed):
+                    found.failed(index, result.reason)
+                    continue
+                origin = found.contents[index]
+                for extract in result:
+                    found.contents += prepared(extract, origin, self.limits)
+
     def _embed(self, findings: Sequence[_Findings]) -> None:
+        for found in findings:
+            found.joint = joined(found.contents, self.limits) if self.extractors else None
+            if found.joint is not None:
+                found.contents.append(found.joint)
+            found.embeddings = [{} for _ in found.contents]
         for worker in self.embedders:
             for found, index, result in _run(worker, findings):
                 if isinstance(result, Failed):
@@ -134,13 +162,13 @@ class Judge:
                 if result.truncated:
                     found.failed(index, f"{worker.plugin.name}: could not look at all of it")
         for found in findings:
-            for index, content in enumerate(found.decoded.contents):
+            for index, content in enumerate(found.contents):
                 for reason in self.missing.get(content.modality, ()):
                     found.failed(index, reason)
                 if content.modality not in self._trained:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
             used = {name for given in found.embeddings for name in given}
-            if used and not used & self._alone:
+            if used and not used & self._alone and not found.cleared:
                 found.degraded.append(
                     f"{' and '.join(sorted(used))}: trained on too little to clear an item alone"
                 )
@@ -148,13 +176,15 @@ class Judge:
     def _detect(self, findings: Sequence[_Findings]) -> None:
         needed = self.evaluator.policy.signals
         for worker in self.detectors:
-            names = {spec.name for spec in worker.plugin.signals}  # type: ignore[union-attr]
+            assert isinstance(worker.plugin, Detector)  # noqa: S101 - for mypy
+            names = {spec.name for spec in worker.plugin.signals}
             for found, index, result in _run(worker, findings):
                 if isinstance(result, Failed):
                     if names & needed:
                         found.failed(index, result.reason)
                     continue
-                content = found.decoded.contents[index]
+                found.cleared |= worker.plugin.clears
+                content = found.contents[index]
                 for signal in result:
                     found.signals[signal.name] = max(found.signals.get(signal.name, 0.0), signal.score)
                     room = max(0, _MAX_EVIDENCE - len(found.evidence))
@@ -165,7 +195,7 @@ class Judge:
         owners: list[_Findings] = []
         views: list[ItemView] = []
         for found in findings:
-            made = views_of(found.decoded.contents, found.embeddings)
+            made = views_of(found.contents, found.embeddings)
             owners += [found] * len(made)
             views += made
             if not made and not found.degraded:
@@ -220,10 +250,10 @@ def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Fi
     places = [
         (found, index)
         for found in findings
-        for index, content in enumerate(found.decoded.contents)
+        for index, content in enumerate(found.contents)
         if content.modality is worker.plugin.modality
     ]
-    results = worker.run([found.decoded.contents[index] for found, index in places])
+    results = worker.run([found.contents[index] for found, index in places])
     return [(found, index, result) for (found, index), result in zip(places, results, strict=True)]
 
 

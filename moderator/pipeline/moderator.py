@@ -15,7 +15,7 @@ from moderator.host import PluginHost
 from moderator.pipeline.judge import Judge
 from moderator.pipeline.models import CHECKPOINT, model_directory, resolve_device, with_model_weights
 from moderator.pipeline.scorer import Scorer
-from moderator.pipeline.workers import Worker, detector_worker, embedder_worker
+from moderator.pipeline.workers import Worker, detector_worker, embedder_worker, extractor_worker
 from moderator.policy.catalogue import find_policy
 from moderator.policy.evaluate import Evaluator
 from moderator.policy.load import load_policy
@@ -56,6 +56,9 @@ class Moderator:
             embedders=embedders,
             detectors=[
                 detector_worker(each, device, settings.plugin_timeout) for each in host.detectors.values()
+            ],
+            extractors=[
+                extractor_worker(each, device, settings.plugin_timeout) for each in host.extractors.values()
             ],
             missing=missing,
             software=f"moderator {__version__}",

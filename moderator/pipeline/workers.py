@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 import torch
 
+from moderator.conformance import problem_with_extracts
 from moderator.errors import ModeratorError
-from moderator.plugin import Detector, Embedder
+from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.types import Content, Embedding, Evidence, Modality, Signal
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Worker(Generic[T]):
 
     def __init__(
         self,
-        plugin: Embedder | Detector,
+        plugin: Plugin,
         call: Callable[[Sequence[Content]], list[T]],
         check: Callable[[Content, object], str],
         device: str,
@@ -182,6 +183,15 @@ def detector_worker(detector: Detector, device: str, timeout: float) -> Worker[l
         return ""
 
     return Worker(detector, detector.detect_batch, check, device, timeout)
+
+
+def extractor_worker(extractor: Extractor, device: str, timeout: float) -> Worker[list[Content]]:
+    """A worker whose results are lists of content that says where it comes from."""
+
+    def check(_content: Content, extracts: object) -> str:
+        return problem_with_extracts(extracts)
+
+    return Worker(extractor, extractor.extract_batch, check, device, timeout)
 
 
 def _said(error: BaseException) -> str:

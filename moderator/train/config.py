@@ -13,6 +13,7 @@ from moderator.errors import TrainingError
 from moderator.train.embedder import EmbedderTraining
 from moderator.train.fusion import FusionTraining
 from moderator.train.speech import Speech
+from moderator.train.tune import Tuning
 
 C = TypeVar("C")
 
@@ -89,6 +90,8 @@ class TrainConfig:
     embedders: Mapping[str, EmbedderTraining]
     fusion: FusionModelConfig
     training: FusionTraining
+    tuning: Mapping[str, Tuning] = field(default_factory=dict)
+    """Text encoder → how it is tuned before the fusion model is fitted."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Embedder → its plugin options while training."""
 
@@ -99,7 +102,7 @@ def read_config(path: Path) -> TrainConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path}: cannot be read as TOML: {error}") from error
-    known = {"text", "image", "audio", "embedders", "fusion", "training", "options"}
+    known = {"text", "image", "audio", "embedders", "tuning", "fusion", "training", "options"}
     if unknown := set(table) - known:
         raise TrainingError(
             f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}"
@@ -123,6 +126,10 @@ def read_config(path: Path) -> TrainConfig:
         },
         fusion=_made(FusionModelConfig, table.get("fusion", {}), f"{path}: fusion"),
         training=_made(FusionTraining, table.get("training", {}), f"{path}: training"),
+        tuning={
+            name: _made(Tuning, section, f"{path}: tuning.{name}")
+            for name, section in table.get("tuning", {}).items()
+        },
         options=table.get("options", {}),
     )
     if not 0 <= config.text.evasion <= 1:

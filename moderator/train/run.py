@@ -27,6 +27,7 @@ from moderator.train.folders import DataFolders
 from moderator.train.fusion import FusionTrainer, Material
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
 from moderator.train.tokens import TokenCache, cache_tokens
+from moderator.train.tune import tune
 from moderator.types import Modality
 
 Report = Callable[[str], None]
@@ -61,6 +62,7 @@ def train(
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
+    _tune_embedders(config, paths, settings, gathered, taxonomy, report)
     fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
     embedders = _loaded_embedders(config, paths, settings)
     examples = [example for group in gathered.values() for example in group]
@@ -116,6 +118,28 @@ def _train_embedders(
         train_embedder(
             embedder, gathered[embedder.modality], paths.work, training, contents_of, progress, taxonomy
         )
+        (paths.work / f"{name}.safetensors").replace(target)
+
+
+def _tune_embedders(
+    config: TrainConfig,
+    paths: Paths,
+    settings: Settings,
+    gathered: Mapping[Modality, Sequence[Example]],
+    taxonomy: Taxonomy,
+    report: Report,
+) -> None:
+    for name, tuning in config.tuning.items():
+        target = paths.out / f"{name}.safetensors"
+        if target.is_file():
+            report(f"{name}: {target} is there already; delete it to tune anew")
+            continue
+        embedder = _embedder(name, settings, config.options.get(name, {}))
+        if not isinstance(embedder, TrainableEmbedder):
+            raise TrainingError(f"{name} cannot be tuned; remove [tuning.{name}]")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        examples = gathered[embedder.modality]
+        tune(embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, device)
         (paths.work / f"{name}.safetensors").replace(target)
 
 

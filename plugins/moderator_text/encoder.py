@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moderator.cores import Cores
 from moderator.errors import PluginError, WeightsError
-from moderator.plugin import Embedder
+from moderator.plugin import TrainableEmbedder
 from moderator.types import Content, Embedding, Modality
 from moderator.weights import Weights, find_weights, sha256_of
+from moderator_text.gloss import Glossary, chinese_english
 from moderator_text.lexical import text_content
 from moderator_text.packed import PackedBert, can_pack
 from moderator_text.wordpieces import Chunk, chunks_of, read_tokenizer
@@ -33,13 +35,19 @@ _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _TOKEN_BUDGET = 1024
 """Tokens per forward pass, padding included; larger batches were slower on CPU."""
 
+_OPTIONS = {"model", "revision", "chunk", "gloss", "weights", "rank", "layers"}
+_TUNED_ON = 128
+"""Word pieces of a text that tuning looks at: the first ones."""
 _OFFSET = ("roberta", "xlm-roberta", "camembert")
 _POOLED = ("bert", "roberta", "xlm-roberta")
 """Architectures with a pooler, which is of no use here."""
 
 
-class TransformerText(Embedder):
-    """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces).
+class TransformerText(TrainableEmbedder):
+    """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
+    ``gloss`` (whether Chinese is read through its English glosses: on for MiniLM, which knows English
+    alone, off for a ``model`` of one's own), ``weights`` (adapters from tuning, merged into the model). In
+    training: ``rank`` and ``layers`` of the adapters.
 
     The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean
     of the states (what MiniLM was trained to make meaningful), then one token per word piece.
@@ -50,18 +58,23 @@ class TransformerText(Embedder):
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(options)
-        unknown = set(self.options) - {"model", "revision", "chunk"}
+        unknown = set(self.options) - _OPTIONS
         if unknown:
             raise PluginError(f"{self.name}: unknown option {', '.join(sorted(unknown))}")
         self._chunk = int(self.options.get("chunk", 254))
         if self._chunk < 8:
             raise PluginError(f"{self.name}: chunk must be at least 8 word pieces, got {self._chunk}")
+        gloss = bool(self.options.get("gloss", False))
+        self._glossary: Glossary | None = chinese_english() if gloss else None
         self._forward: Callable[[Sequence[Chunk]], list[torch.Tensor]] | None = None
         self._tokenizer: Tokenizer | None = None
         self._dim = 0
         self._digest = ""
+        self._base = ""
+        self._adapters: torch.nn.ModuleDict | None = None
         self._packs = False
         self._cores = Cores("cpu")
+        self._tuned: Any = None
 
     @property
     def dim(self) -> int:
@@ -69,10 +82,14 @@ class TransformerText(Embedder):
 
     @property
     def fingerprint(self) -> str:
-        return f"1:{self._digest[:16]}:{self._chunk}"
+        glossary = f":{self._glossary.digest[:8]}" if self._glossary is not None else ""
+        return f"1:{self._digest[:16]}:{self._chunk}{glossary}"
 
     def weights(self) -> Sequence[Weights]:
-        return [self._find("model.safetensors")]
+        found = [self._find("model.safetensors")]
+        if adapters := self.options.get("weights"):
+            found.append(find_weights(self.name, "text-minilm.safetensors", explicit=str(adapters)))
+        return found
 
     def _find(self, filename: str) -> Weights:
         model = self.options.get("model")
@@ -93,10 +110,17 @@ class TransformerText(Embedder):
             raise WeightsError(str(error).replace(f"{table} weights", f"{table} model")) from error
 
     def load(self, device: str) -> None:
+        model = self._read(device)
+        self._packs = can_pack(model.config)
+        self._forward = _Packed(model) if self._packs else _Padded(model, device)
+        self._cores = Cores(device)
+
+    def _read(self, device: str) -> Any:
+        """The encoder with its adapters merged; also its tokenizer, width and digest."""
         import torch
         from transformers import AutoConfig, AutoModel
 
-        found = self._find("model.safetensors")
+        found, *adapters = self.weights()
         folder = found.path.parent
         for filename in ("config.json", "tokenizer.json"):
             if not (folder / filename).is_file():
@@ -126,20 +150,71 @@ class TransformerText(Embedder):
             raise WeightsError(
                 f"{self.name}: {found.path} lacks {len(missing)} weights, {missing[0]!r} first"
             )
-        model = model.eval().to(device)
-        self._packs = can_pack(config)
-        self._forward = _Packed(model) if self._packs else _Padded(model, device)
+        for each in adapters:
+            from moderator_text.adapters import merge
+
+            merge(model, each.path, found.sha256)
         self._tokenizer = read_tokenizer(folder / "tokenizer.json")
         self._dim = int(config.hidden_size)
+        self._base = found.sha256
         # another tokenizer or configuration beside the same weights is another embedder
         beside = [sha256_of(folder / filename) for filename in ("config.json", "tokenizer.json")]
-        self._digest = hashlib.sha256(":".join([found.sha256, *beside]).encode()).hexdigest()
-        self._cores = Cores(device)
+        digests = [found.sha256, *beside, *(each.sha256 for each in adapters)]
+        self._digest = hashlib.sha256(":".join(digests).encode()).hexdigest()
+        return model.eval().to(device)
+
+    def initialise(self, device: str, seed: int) -> torch.nn.Module:
+        """The encoder frozen, with fresh adapters on its upper layers, which are what is trained."""
+        from moderator_text.adapters import adapt
+
+        model = self._read(device)
+        layers, rank = int(self.options.get("layers", 3)), int(self.options.get("rank", 16))
+        self._adapters = adapt(model, layers=layers, rank=rank, seed=seed).to(device)
+        self._tuned = model
+        return self._adapters
+
+    def inputs(
+        self, contents: Sequence[Content], rng: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Word pieces ``(B, L)``, padded, and their mask: the first chunk of each text, cut to what tuning
+        looks at. Nothing is drawn at random."""
+        if self._tokenizer is None:
+            raise PluginError(f"{self.name}: initialise() comes before use")
+        chunks = chunks_of(self._tokenizer, contents, self._chunk, self._glossary)
+        rows = [[*first.ids[:-1][: _TUNED_ON - 1], first.ids[-1]] for first, *_ in chunks]
+        ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = row
+            mask[number, : len(row)] = 1
+        return ids, mask
+
+    def forward(
+        self, inputs: tuple[NDArray[np.int64], NDArray[np.int64]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``embed_batch`` lays them out: the mean of the states, then the states. In bfloat16 where the
+        processor is faster with it."""
+        import torch
+
+        ids, mask = (torch.from_numpy(each).to(self._tuned.device) for each in inputs)  # (B, L)
+        kind = self._tuned.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=_has_bfloat16(kind)):
+            states = self._tuned(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (B, L, D)
+        real = mask[:, :, None].float()
+        mean = (states * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)  # (B, 1, D)
+        return torch.cat([mean, states], dim=1), torch.cat([mask[:, :1], mask], dim=1).bool()
+
+    def save(self, path: Path) -> None:
+        from moderator_text.adapters import save_adapters
+
+        if self._adapters is None:
+            raise PluginError(f"{self.name}: initialise() comes before save()")
+        save_adapters(self._adapters, self._base, path)
 
     def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:
         if self._tokenizer is None or self._forward is None:
             raise PluginError(f"{self.name}: load() comes before use")
-        per_content = chunks_of(self._tokenizer, contents, self._chunk)
+        per_content = chunks_of(self._tokenizer, contents, self._chunk, self._glossary)
         flat = [chunk for chunks in per_content for chunk in chunks]
         states = self._states(flat)
         result: list[Embedding] = []
@@ -200,6 +275,14 @@ class _Padded:
                 attention_mask=None if full else torch.from_numpy(mask).to(self._device),
             ).last_hidden_state  # (B, L, D)
         return [hidden[row, : len(chunk.ids)] for row, chunk in enumerate(chunks)]
+
+
+def _has_bfloat16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,9 @@ from tokenizers import Tokenizer
 
 from moderator.errors import WeightsError
 from moderator.types import Content
+from moderator_text.gloss import Glossary
+from moderator_text.rewritten import Rewritten, without_long_words
 from moderator_text.spans import to_original
-
-_LONG_WORD = re.compile(r"\S{81,}")
-_PIECE = 80
-"""WordPiece turns a word of over 100 characters into one [UNK]; longer ones are split before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,20 +41,21 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def chunks_of(tokenizer: Tokenizer, contents: Sequence[Content], size: int) -> list[list[Chunk]]:
-    """Chunks of at most ``size`` word pieces, of nearly equal length, per content; at least one each."""
+def chunks_of(
+    tokenizer: Tokenizer, contents: Sequence[Content], size: int, glossary: Glossary | None = None
+) -> list[list[Chunk]]:
+    """Chunks of at most ``size`` word pieces, of nearly equal length, per content; at least one each.
+    With a ``glossary`` the tokenizer sees its glosses in place of the words it knows."""
     if not contents:
         return []
-    texts, moves = zip(
-        *(_split_long_words(each.normalised or str(each.data)) for each in contents), strict=True
-    )
-    encodings = tokenizer.encode_batch(list(texts))
+    prepared = [_prepared(each.normalised or str(each.data), glossary) for each in contents]
+    encodings = tokenizer.encode_batch([text for text, _ in prepared])
     result: list[list[Chunk]] = []
-    for content, move, encoding in zip(contents, moves, encodings, strict=True):
+    for content, (_, rewrites), encoding in zip(contents, prepared, encodings, strict=True):
         ids: list[int] = encoding.ids
         spans = np.array(encoding.offsets, dtype=np.float32).reshape(-1, 2)[1:-1]
-        if move is not None:
-            spans = move[spans.astype(np.int64)].astype(np.float32)
+        for rewrite in reversed(rewrites):
+            spans = rewrite.before(spans)
         spans = to_original(spans, content)
         pieces = ids[1:-1]
         count = max(1, -(-len(pieces) // size))
@@ -71,25 +69,17 @@ def chunks_of(tokenizer: Tokenizer, contents: Sequence[Content], size: int) -> l
     return result
 
 
-def _split_long_words(text: str) -> tuple[str, NDArray[np.int64] | None]:
-    """Put a space into every run of over 80 characters; the map from new to old positions, or None.
-
-    Lone surrogates, which UTF-8 and so the tokenizer cannot take, become the replacement character.
-    """
-    text = text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
-    if not _LONG_WORD.search(text):
-        return text, None
-    out: list[str] = []
-    old: list[int] = []
-    at = 0
-    for match in _LONG_WORD.finditer(text):
-        out.append(text[at : match.start()])
-        old.extend(range(at, match.start()))
-        for begin in range(match.start(), match.end(), _PIECE):
-            end = min(begin + _PIECE, match.end())
-            out.append(text[begin:end] + " ")
-            old.extend((*range(begin, end), end))
-        at = match.end()
-    out.append(text[at:])
-    old.extend(range(at, len(text) + 1))
-    return "".join(out), np.array(old, dtype=np.int64)
+def _prepared(text: str, glossary: Glossary | None) -> tuple[str, list[Rewritten]]:
+    """``text`` as the tokenizer can take it, and the steps that led there."""
+    if text.isascii():
+        glossary = None
+    else:  # lone surrogates, which UTF-8 and so the tokenizer cannot take, become a question mark
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    steps = []
+    if glossary is not None and (glossed := glossary.gloss(text)) is not None:
+        steps.append(glossed)
+        text = glossed.text
+    if (split := without_long_words(text)) is not None:
+        steps.append(split)
+        text = split.text
+    return text, steps

@@ -165,7 +165,7 @@ def test_a_picture_changes_the_score_of_its_text(moderator: Moderator) -> None:
     assert both.scores != text.scores
     assert both.scores != picture.scores
     assert both.degraded == ()
-    assert picture.degraded == ("image-timm: trained on too little to clear an item alone",)
+    assert picture.degraded == ()  # the nudity detector may clear it
 
 
 def test_a_verdict_carries_all_that_reproduces_it(moderator: Moderator) -> None:

@@ -183,11 +183,12 @@ def test_encoder_states_do_not_depend_on_the_batch(minilm: TransformerText) -> N
         torch.testing.assert_close(made.tokens, alone.tokens, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-def tiny_bert(folder: Path, **config: Any) -> Path:
-    """A BERT of two layers with a vocabulary of letters, saved as transformers saves models."""
+def tiny_bert(folder: Path, words: Sequence[str] = (), **config: Any) -> Path:
+    """A BERT of two layers with a vocabulary of letters and ``words``, saved as transformers saves models."""
     torch.manual_seed(3)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "hello", "world"]
     pieces += [prefix + chr(97 + n) for n in range(26) for prefix in ("", "##")]
+    pieces += [word for word in words if word not in pieces]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -196,7 +197,7 @@ def tiny_bert(folder: Path, **config: Any) -> Path:
     tokenizer.enable_truncation(16)
     tokenizer.enable_padding(length=16)
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    made = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **{**size, **config})
+    made = BertConfig(vocab_size=len(vocabulary), **{"max_position_embeddings": 32, **size, **config})
     BertModel(made).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
