@@ -76,5 +76,5 @@ def test_example_in_the_documentation_works(number: int, monkeypatch: pytest.Mon
     host = PluginHost({"documented": module})
     assert host.failures == ()
     assert host.origins
-    for plugin in (*host.embedders.values(), *host.detectors.values()):
+    for plugin in host.plugins.values():
         assert [result for result in check_plugin(plugin) if not result.ok] == []

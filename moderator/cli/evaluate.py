@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +15,16 @@ from moderator.settings import load_settings
 from moderator.types import Item, Modality, Scores
 
 if TYPE_CHECKING:
-    from moderator.train.examples import Example
+    import numpy as np
+    from numpy.typing import NDArray
 
-_COLUMNS = ("source", "label", "rows", "positives", "auroc", "auprc", "f1", "accuracy", "recall")
+    from moderator.pipeline.moderator import Moderator
+    from moderator.train.examples import Example
+    from moderator.train.robustness import Robustness
+
+_FIGURES = ("source", "label", "rows", "positives", "auroc", "auprc", "f1", "accuracy", "recall", "ece")
+_ALARMS = ("term", "group", "lang", "rows", "alarms", "rate")
+_EVASIONS = ("evasion", "label", "lang", "rows", "clean", "evaded", "lost")
 
 
 @click.command()
@@ -26,7 +35,18 @@ _COLUMNS = ("source", "label", "rows", "positives", "auroc", "auprc", "f1", "acc
 @click.option("--source", "sources", multiple=True, help="Only this data set; may be repeated.")
 @click.option("--split", type=click.Choice(["all", "train", "valid"]), default="all", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many rows per source.")
-@click.option("--threshold", default=0.5, show_default=True, help="For F1, accuracy and recall.")
+@click.option("--threshold", default=0.5, show_default=True, help="For F1, accuracy, recall, false alarms.")
+@click.option(
+    "--show",
+    type=click.Choice(["figures", "false-alarms", "evasions"]),
+    default="figures",
+    show_default=True,
+    help="What to print: figures by source and label; false alarms on harmless texts that name a group; "
+    "recall of harmful texts in evasive spellings.",
+)
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Also write all of it as HTML here."
+)
 @click.option("--model", metavar="DIR", help="Model directory [default: the shipped model].")
 @click.option("--device", metavar="DEVICE", help="auto, cpu, cuda… [default: auto].")
 @json_option
@@ -37,43 +57,109 @@ def evaluate(
     split: str,
     limit: int | None,
     threshold: float,
+    show: str,
+    report: Path | None,
     model: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Print AUROC, AUPRC, F1, accuracy and recall per source and label.
+    """Print AUROC, AUPRC, F1, accuracy, recall and calibration error per source and label.
 
     FILES are labelled texts (.jsonl or .jsonl.zst) or, with --modality image or audio, media manifests.
-    Labels a row does not have are unknown and left out.
+    Labels a row does not have are unknown and left out. --json has the bounds of AUROC and AUPRC as well.
     """
+    if show != "figures" and modality != "text":
+        raise click.UsageError(f"--show {show} is for texts")
     settings = load_settings(model=model, device=device)
     from moderator.pipeline.moderator import Moderator
     from moderator.taxonomy import DEFAULT
-    from moderator.train.evaluate import evaluate as run
+    from moderator.train.evaluate import figures_of
+    from moderator.train.identity import false_alarms
+    from moderator.train.report import Evaluation, write_html
+
+    kept = _limited([each for each in _read(files, modality, sources) if split in ("all", each.split)], limit)
+    text, labels = modality == "text", DEFAULT.names
+    with Moderator.load(settings=settings) as moderator:
+        scores = _scores(moderator, kept)
+        asked = text and (report is not None or show == "evasions")
+        evasions = _evasions(moderator, kept, scores, threshold) if asked else []
+        digest = moderator.checkpoint.digest
+    figures = figures_of(kept, scores, labels, threshold=threshold)
+    alarms = false_alarms(kept, scores, labels, threshold=threshold) if text else []
+    rows: dict[str, tuple[list[dict[str, Any]], Sequence[str]]] = {
+        "figures": ([each.as_row() for each in figures], _FIGURES),
+        "false-alarms": (
+            [{"id": f"{a.lang}/{a.term}", **asdict(a), "rate": round(a.rate, 4)} for a in alarms],
+            _ALARMS,
+        ),
+        "evasions": (
+            [
+                {"id": f"{e.evasion}/{e.label}/{e.lang}", **asdict(e), "lost": round(e.lost, 1)}
+                for e in evasions
+            ],
+            _EVASIONS,
+        ),
+    }
+    print_rows(rows[show][0], rows[show][1], as_json=as_json, empty="no labelled rows")
+    failed = sum(not math.isfinite(total) for total in scores.sum(axis=1).tolist())
+    if failed:
+        click.echo(f"{failed} rows could not be scored and are left out", err=True)
+    if report is not None:
+        facts = (
+            ("model", digest),
+            ("files", ", ".join(path.name for path in files)),
+            ("rows", f"{len(kept)} ({failed} could not be scored)"),
+            ("split", split),
+        )
+        made = Evaluation("Evaluation", labels, kept, scores, figures, threshold, alarms, evasions, facts)
+        write_html(made, report)
+        click.echo(f"report in {report}", err=True)
+
+
+def _read(files: Sequence[Path], modality: str, sources: Sequence[str]) -> list[Example]:
+    from moderator.taxonomy import DEFAULT
     from moderator.train.examples import read_text
     from moderator.train.media_manifest import read_manifest
 
     if modality == "text":
-        examples = read_text(files, labels=DEFAULT.names, only=sources or None)
-    else:
-        examples = [
-            each
-            for file in files
-            for each in read_manifest(file, modality=Modality(modality), datasets=sources or None)
-        ]
-    kept = _limited([each for each in examples if split in ("all", each.split)], limit)
-    with Moderator.load(settings=settings) as moderator:
+        return read_text(files, labels=DEFAULT.names, only=sources or None)
+    return [
+        each
+        for file in files
+        for each in read_manifest(file, modality=Modality(modality), datasets=sources or None)
+    ]
 
-        def score(items: Sequence[Item]) -> Iterable[Scores]:
-            return (verdict.scores for verdict in moderator.judge(items))
 
-        def progress(done: int, total: int) -> None:
-            click.echo(f"\r{done}/{total}", err=True, nl=done == total)
+def _scores(moderator: Moderator, examples: Sequence[Example], what: str = "") -> NDArray[np.float64]:
+    from moderator.taxonomy import DEFAULT
+    from moderator.train.evaluate import scores_of
 
-        figures, failed = run(score, kept, DEFAULT.names, threshold=threshold, progress=progress)
-    print_rows([each.as_row() for each in figures], _COLUMNS, as_json=as_json, empty="no labelled rows")
-    if failed:
-        click.echo(f"{failed} rows could not be scored and are left out", err=True)
+    def score(items: Sequence[Item]) -> Iterable[Scores]:
+        return (verdict.scores for verdict in moderator.judge(items))
+
+    def progress(done: int, total: int) -> None:
+        click.echo(f"\r{what}{done}/{total}", err=True, nl=done == total)
+
+    return scores_of(score, examples, DEFAULT.names, progress=progress)
+
+
+def _evasions(
+    moderator: Moderator, examples: Sequence[Example], clean: NDArray[np.float64], threshold: float
+) -> list[Robustness]:
+    """Recall of the harmful texts under each evasion."""
+    from moderator.taxonomy import DEFAULT
+    from moderator.train.evasion import EVASIONS
+    from moderator.train.robustness import evasive_copies, robustness
+
+    harmful = [row for row, each in enumerate(examples) if max(each.labels.values(), default=0.0) >= 0.5]
+    found: list[Robustness] = []
+    for name in EVASIONS:
+        rows, copies = evasive_copies([examples[row] for row in harmful], name)
+        if copies:
+            evaded = _scores(moderator, copies, f"{name}: ")
+            before = clean[[harmful[row] for row in rows]]
+            found += robustness(name, copies, before, evaded, DEFAULT.names, threshold=threshold)
+    return found
 
 
 def _limited(examples: Sequence[Example], limit: int | None) -> list[Example]:

@@ -55,8 +55,8 @@ class _Findings:
     joint: Content | None = None
     """The post's own text and what was read out of its other parts, as one: last in ``contents``, and for
     the model alone, since detectors see its pieces."""
-    cleared: bool = False
-    """Whether something has looked at it that may clear an item alone."""
+    cleared: set[Modality] = field(default_factory=set)
+    """Modalities a detector has looked at that may clear them."""
     signals: dict[str, float] = field(default_factory=dict)
     evidence: dict[Evidence, None] = field(default_factory=dict)
     """In the order found, each once: neighbouring windows of a text share characters."""
@@ -101,6 +101,7 @@ class Judge:
         config = scorer.checkpoint.config
         self._labels = config.labels
         self._trained = {spec.modality for spec in config.embedders}
+        self._modality = {spec.name: spec.modality for spec in config.embedders}
         self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
 
@@ -168,9 +169,10 @@ class Judge:
                 if content.modality not in self._trained:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
             used = {name for given in found.embeddings for name in given}
-            if used and not used & self._alone and not found.cleared:
+            weak = {name for name in used if self._modality[name] not in found.cleared}
+            if weak and not used & self._alone:
                 found.degraded.append(
-                    f"{' and '.join(sorted(used))}: trained on too little to clear an item alone"
+                    f"{' and '.join(sorted(weak))}: trained on too little to clear an item alone"
                 )
 
     def _detect(self, findings: Sequence[_Findings]) -> None:
@@ -183,7 +185,8 @@ class Judge:
                     if names & needed:
                         found.failed(index, result.reason)
                     continue
-                found.cleared |= worker.plugin.clears
+                if worker.plugin.clears:
+                    found.cleared.add(worker.plugin.modality)
                 content = found.contents[index]
                 for signal in result:
                     found.signals[signal.name] = max(found.signals.get(signal.name, 0.0), signal.score)

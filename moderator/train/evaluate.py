@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator.train.examples import Example
+from moderator.train.intervals import calibration_error, interval
 from moderator.train.losses import targets_of
 from moderator.train.metrics import auroc, average_precision
 from moderator.types import Item, Scores
@@ -22,7 +23,8 @@ ALL = "all sources"
 class Figures:
     """How well one label is told on one source. ``threshold``: where F1, accuracy and recall are taken.
 
-    AUROC and AUPRC are NaN without both classes; chance is 0.5 and ``positives / rows``.
+    AUROC and AUPRC are NaN without both classes; chance is 0.5 and ``positives / rows``. ``_low`` and
+    ``_high`` are their 95 % bootstrap bounds. ``ece``: the expected calibration error.
     """
 
     source: str
@@ -35,6 +37,11 @@ class Figures:
     accuracy: float
     recall: float
     threshold: float
+    auroc_low: float = math.nan
+    auroc_high: float = math.nan
+    auprc_low: float = math.nan
+    auprc_high: float = math.nan
+    ece: float = math.nan
 
     def as_row(self) -> dict[str, Any]:
         """For tables and JSON, where NaN has no place."""
@@ -48,19 +55,15 @@ class Figures:
 Score = Callable[[Sequence[Item]], Iterable[Scores]]
 
 
-def evaluate(
+def scores_of(
     score: Score,
     examples: Sequence[Example],
     labels: Sequence[str],
     *,
-    threshold: float = 0.5,
     progress: Callable[[int, int], None] = lambda done, total: None,
     batch_size: int = 512,
-) -> tuple[list[Figures], int]:
-    """Figures of every source × label that has known labels, then of all sources together.
-
-    Returns them and the number of examples that could not be scored, which are left out of them.
-    """
+) -> NDArray[np.float64]:
+    """Scores ``(len(examples), len(labels))``; NaN where an example could not be scored."""
     scores = np.full((len(examples), len(labels)), np.nan)
     for begin in range(0, len(examples), batch_size):
         batch = examples[begin : begin + batch_size]
@@ -68,7 +71,19 @@ def evaluate(
             if given:
                 scores[row] = [given[label] for label in labels]
         progress(min(begin + batch_size, len(examples)), len(examples))
-    scored = ~np.isnan(scores).any(axis=1)  # (N,)
+    return scores
+
+
+def figures_of(
+    examples: Sequence[Example],
+    scores: NDArray[np.float64],
+    labels: Sequence[str],
+    *,
+    threshold: float = 0.5,
+) -> list[Figures]:
+    """Figures of every source × label that has known labels, then of all sources together. Examples that
+    could not be scored are left out."""
+    scored: NDArray[np.bool_] = np.isfinite(scores.sum(axis=1))  # (N,)
     targets = targets_of(examples, labels)
     sources = np.array([example.dataset for example in examples])
     result = [
@@ -78,7 +93,7 @@ def evaluate(
     ]
     if len(set(sources.tolist())) > 1:
         result += _per_label(ALL, scored, scores, targets, labels, threshold)
-    return result, int((~scored).sum())
+    return result
 
 
 def _per_label(
@@ -106,6 +121,8 @@ def measure(
     said = scores >= threshold
     hits = int((said & truth).sum())
     both = truth.any() and not truth.all()
+    auroc_bounds = interval(auroc, truth, scores)
+    auprc_bounds = interval(average_precision, truth, scores)
     return Figures(
         source=source,
         label=label,
@@ -117,4 +134,9 @@ def measure(
         accuracy=float((said == truth).mean()),
         recall=hits / int(truth.sum()) if truth.any() else math.nan,
         threshold=threshold,
+        auroc_low=auroc_bounds[0],
+        auroc_high=auroc_bounds[1],
+        auprc_low=auprc_bounds[0],
+        auprc_high=auprc_bounds[1],
+        ece=calibration_error(truth, scores),
     )

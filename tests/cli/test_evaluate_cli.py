@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,45 @@ def test_what_is_no_labelled_text_is_said(tmp_path: Path) -> None:
     assert isinstance(result.exception, ModeratorError)
     assert str(result.exception).startswith(f"{tmp_path}/bad.jsonl:1: not a labelled text: ")
     assert run(tmp_path / "gone.jsonl").exit_code == 2
+
+
+def test_false_alarms_and_evasions(tmp_path: Path) -> None:
+    harmful = [f"{text} {number}" for number in range(8) for text in HARMFUL["toxicity"]]
+    harmless = [f"{text}, said the old woman {number}" for number in range(3) for text in BENIGN[:6]]
+    rows = [
+        {"dataset": "forum", "text": text, "labels": {"toxicity": int(text in harmful)}, "lang": "en"}
+        for text in (*harmful, *harmless)
+    ]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    alarms = json.loads(run(path, "--show", "false-alarms", "--json").stdout)
+    assert {"en/woman"} <= {row["id"] for row in alarms}
+    assert all(0 <= row["rate"] <= 1 and row["rows"] >= 10 for row in alarms)
+    evasions = json.loads(run(path, "--show", "evasions", "--json").stdout)
+    assert {row["evasion"] for row in evasions} >= {"leetspeak", "spacing", "zero_width", "typos"}
+    assert all(
+        row["lost"] == pytest.approx(100 * (row["clean"] - row["evaded"]), abs=0.1) for row in evasions
+    )
+    # normalisation undoes what cannot be seen
+    assert [row["lost"] for row in evasions if row["evasion"] == "zero_width"] == [0.0]
+
+
+def test_the_report_is_one_page_and_hides_what_people_wrote(texts: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = run(texts, "--report", page, "--threshold", "0.9999")
+    assert result.exit_code == 0 and f"report in {page}" in result.stderr
+    html = page.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
+    assert "<script" not in html and "http" not in html
+    assert html.count("<svg") == 2  # one label: precision over recall, reliability
+    assert "spam: missed" in html
+    for text in HARMFUL["spam"]:
+        if text in html:
+            assert f'<span class="hidden" tabindex="0">{text}</span>' in html
+    parser = HTMLParser()
+    parser.feed(html)
+    parser.close()
+
+
+def test_evasions_are_for_texts(texts: Path) -> None:
+    assert run(texts, "--modality", "image", "--show", "evasions").exit_code == 2
