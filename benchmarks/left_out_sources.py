@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from moderator.pipeline.models import model_directory
 from moderator.pipeline.moderator import Moderator
 from moderator.taxonomy import DEFAULT
-from moderator.train.config import read_config
+from moderator.train.config import TrainConfig, read_config
 from moderator.train.examples import Example, read_text
 from moderator.train.folders import DataFolders
 from moderator.train.material import gather_texts
@@ -110,6 +110,18 @@ def compared(
             )
 
 
+def judged(
+    config: TrainConfig, data: DataFolders, also: Sequence[Path], limit: int
+) -> tuple[list[Example], list[Example]]:
+    """The rows a configuration trains on; those of sources it leaves out and of ``also``, ``limit`` each."""
+    train = [each for each in gather_texts(config, data, DEFAULT) if each.split == "train"]
+    files = data.files(config.text.files)
+    test = read_text(files, labels=DEFAULT.names, only=config.text.leave_out, max_per_source=limit)
+    known = {each.dataset for each in train}
+    others = read_text(also, labels=DEFAULT.names, max_per_source=limit)
+    return train, test + [each for each in others if each.dataset not in known]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -123,12 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     labels = DEFAULT.names
     data, config = DataFolders(tuple(arguments.data)), read_config(arguments.config)
-    train = [each for each in gather_texts(config, data, DEFAULT) if each.split == "train"]
-    left_out = data.files(config.text.files)
-    test = read_text(left_out, labels=labels, only=config.text.leave_out, max_per_source=arguments.rows)
-    also = read_text(arguments.also, labels=labels, max_per_source=arguments.rows)
-    known = {each.dataset for each in train}
-    test += [each for each in also if each.dataset not in known]
+    train, test = judged(config, data, arguments.also, arguments.rows)
     print(
         f"{len(train)} rows to learn from, {len(test)} of {len({e.dataset for e in test})} sources to judge"
     )

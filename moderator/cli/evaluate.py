@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from moderator.pipeline.moderator import Moderator
     from moderator.train.examples import Example
-    from moderator.train.robustness import Robustness
 
 _FIGURES = ("source", "label", "rows", "positives", "auroc", "auprc", "f1", "accuracy", "recall", "ece")
 _ALARMS = ("term", "group", "lang", "rows", "alarms", "rate")
@@ -76,13 +75,24 @@ def evaluate(
     from moderator.train.evaluate import figures_of
     from moderator.train.identity import false_alarms
     from moderator.train.report import Evaluation, write_html
+    from moderator.train.robustness import recall_under_evasions
 
     kept = _limited([each for each in _read(files, modality, sources) if split in ("all", each.split)], limit)
     text, labels = modality == "text", DEFAULT.names
     with Moderator.load(settings=settings) as moderator:
         scores = _scores(moderator, kept)
         asked = text and (report is not None or show == "evasions")
-        evasions = _evasions(moderator, kept, scores, threshold) if asked else []
+        evasions = (
+            recall_under_evasions(
+                lambda copies, name: _scores(moderator, copies, f"{name}: "),
+                kept,
+                scores,
+                labels,
+                threshold=threshold,
+            )
+            if asked
+            else []
+        )
         digest = moderator.checkpoint.digest
     figures = figures_of(kept, scores, labels, threshold=threshold)
     alarms = false_alarms(kept, scores, labels, threshold=threshold) if text else []
@@ -141,25 +151,6 @@ def _scores(moderator: Moderator, examples: Sequence[Example], what: str = "") -
         click.echo(f"\r{what}{done}/{total}", err=True, nl=done == total)
 
     return scores_of(score, examples, DEFAULT.names, progress=progress)
-
-
-def _evasions(
-    moderator: Moderator, examples: Sequence[Example], clean: NDArray[np.float64], threshold: float
-) -> list[Robustness]:
-    """Recall of the harmful texts under each evasion."""
-    from moderator.taxonomy import DEFAULT
-    from moderator.train.evasion import EVASIONS
-    from moderator.train.robustness import evasive_copies, robustness
-
-    harmful = [row for row, each in enumerate(examples) if max(each.labels.values(), default=0.0) >= 0.5]
-    found: list[Robustness] = []
-    for name in EVASIONS:
-        rows, copies = evasive_copies([examples[row] for row in harmful], name)
-        if copies:
-            evaded = _scores(moderator, copies, f"{name}: ")
-            before = clean[[harmful[row] for row in rows]]
-            found += robustness(name, copies, before, evaded, DEFAULT.names, threshold=threshold)
-    return found
 
 
 def _limited(examples: Sequence[Example], limit: int | None) -> list[Example]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,3 +72,23 @@ def robustness(
                 after = float((evaded[rows, column] >= threshold).mean())
                 result.append(Robustness(evasion, label, lang, len(rows), before, after))
     return result
+
+
+def recall_under_evasions(
+    score: Callable[[Sequence[Example], str], NDArray[np.float64]],
+    examples: Sequence[Example],
+    clean: NDArray[np.float64],
+    labels: Sequence[str],
+    *,
+    threshold: float,
+) -> list[Robustness]:
+    """All evasions in turn. ``clean``: scores ``(N, labels)`` of the examples as they are; ``score``
+    gives those of their evasive copies, and is told the evasion's name."""
+    harmful = [row for row, each in enumerate(examples) if max(each.labels.values(), default=0.0) >= 0.5]
+    found: list[Robustness] = []
+    for name in EVASIONS:
+        rows, copies = evasive_copies([examples[row] for row in harmful], name)
+        if copies:
+            before = clean[[harmful[row] for row in rows]]
+            found += robustness(name, copies, before, score(copies, name), labels, threshold=threshold)
+    return found
