@@ -18,6 +18,7 @@ _COMMANDS = {
     "models": ("moderator.cli.models", "models", "List the models and weights found."),
     "train": ("moderator.cli.train", "train", "Train a model from a configuration file."),
     "evaluate": ("moderator.cli.evaluate", "evaluate", "Measure a model on labelled data."),
+    "calibrate": ("moderator.cli.calibrate", "calibrate", "Set a policy's thresholds from labelled data."),
     "db": ("moderator.cli.db", "db", "Upgrade and check the database."),
 }
 

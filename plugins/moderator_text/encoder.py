@@ -45,8 +45,8 @@ _POOLED = ("bert", "roberta", "xlm-roberta")
 
 class TransformerText(TrainableEmbedder):
     """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
-    ``gloss`` (whether Chinese is read through its English glosses: on for MiniLM, which knows English
-    alone, off for a ``model`` of one's own), ``weights`` (adapters from tuning, merged into the model). In
+    ``gloss`` (whether Chinese is read through its English glosses; off, since the shipped model was trained
+    without), ``weights`` (adapters from tuning, merged into the model). In
     training: ``rank`` and ``layers`` of the adapters.
 
     The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean

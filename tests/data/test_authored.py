@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 AUTHORED = ROOT / "data" / "authored"
 LABELS = ("harassment", "hate", "violence", "sexual", "self_harm", "illicit", "spam")
 REGISTERS = {"post", "chat", "comment", "prompt", "story", "advert", "caption", "article"}
-FEWEST = 100
+FEWEST = 390
 """Of each label, language and side."""
 ALIKE = 0.5
 """Shared character 5-grams (Jaccard) from which two texts count as copies of each other."""
