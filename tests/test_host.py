@@ -211,7 +211,7 @@ def test_unknown_hook_and_no_hook_are_said() -> None:
         return []
 
     host = PluginHost({"a": plugin(register_detector=nothing), "b": plugin()})
-    known = "register_detectors, register_embedders, register_policies"
+    known = "register_detectors, register_embedders, register_extractors, register_policies"
     assert reasons(host) == [
         f"a/register: unknown hook 'register_detector'; known are {known}",
         f"b/register: implements no hook; known are {known}",

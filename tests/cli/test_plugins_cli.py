@@ -150,7 +150,10 @@ def test_check_of_an_unknown_name_is_a_usage_error(install: Any) -> None:
     install([Fake])
     result = run("plugins", "check", "fake-txt")
     assert result.exit_code == 2
-    assert "no embedder, detector or entry point 'fake-txt'; there are fake-text, fakes" in result.stderr
+    assert (
+        "no embedder, detector, extractor or entry point 'fake-txt'; there are fake-text, fakes"
+        in result.stderr
+    )
 
 
 def test_models_lists_weights_and_how_to_get_the_missing(install: Any, tmp_path: Path) -> None:

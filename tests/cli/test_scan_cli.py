@@ -202,7 +202,7 @@ def test_a_directory_of_everything(here: Path) -> None:
     assert lines["note.txt"]["action"] == lines["no-suffix"]["action"] == "allow"
     assert lines["deep/er/harm.md"]["action"] != "allow"
     for name in ("picture.png", "moving.gif", "liar.txt"):
-        assert lines[name]["degraded"] == ["image-timm: trained on too little to clear an item alone"]
+        assert lines[name]["degraded"] == []  # the nudity detector may clear pictures
     for kind in ("wav", "mp3", "flac"):
         assert lines[f"deep/tone.{kind}"]["degraded"] == [
             "audio-logmel: trained on too little to clear an item alone"
@@ -226,7 +226,7 @@ def test_csv_and_parquet_and_single_files_in_one_scan(here: Path) -> None:
     assert result.return_value == 0
     lines = {line["id"]: line for line in lines_of(here / "out.jsonl")}
     assert list(lines) == ["c1", "c2", "c3", "q1", "q2", "one.txt"]
-    assert [line["action"] != "allow" for line in lines.values()] == [False, True, True, False, True, False]
+    assert [line["action"] != "allow" for line in lines.values()] == [False, True, True, False, False, False]
     assert lines["c3"]["degraded"] == ["no parts"]
 
 
@@ -472,7 +472,7 @@ def test_an_embedder_left_out_by_the_allow_list_degrades_its_modality(
 ) -> None:
     (here / "picture.png").write_bytes(encoded(quadrants(), "PNG"))
     write_jsonl(here / "in.jsonl", [{"image": "picture.png"}, {"text": BENIGN[0]}])
-    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,lexicon,rules")
+    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,lexicon,nudity,rules")
     result = run("in.jsonl", "--output", "out.jsonl")
     assert result.return_value == 0
     assert result.stderr == ""
