@@ -120,7 +120,7 @@ def test_the_output_is_a_model_that_judges(trained: Path) -> None:
         picture = moderator.check(image=Image.new("RGB", (40, 40), (220, 40, 40)))
     assert spam.scores["spam"] > fine.scores["spam"]
     assert spam.degraded == fine.degraded == ()
-    assert picture.degraded == ("image-timm: trained on too little to clear an item alone",)
+    assert picture.degraded == ()  # the nudity detector may clear it
 
 
 class _Stopped(BaseException):
