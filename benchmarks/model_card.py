@@ -20,14 +20,14 @@ from moderator.pipeline.models import model_directory
 from moderator.pipeline.moderator import Moderator
 from moderator.taxonomy import DEFAULT
 from moderator.train.config import TrainConfig, read_config
-from moderator.train.evaluate import ALL, Figures, figures_of, scores_of
-from moderator.train.examples import Example, read_text
+from moderator.train.evaluate import Figures, figures_of, scorer, scores_of
+from moderator.train.examples import Example, at_most, read_text
 from moderator.train.folders import DataFolders
 from moderator.train.identity import false_alarms
 from moderator.train.material import gather_texts
 from moderator.train.media_manifest import read_manifest
 from moderator.train.robustness import recall_under_evasions
-from moderator.types import Item, Modality, Scores
+from moderator.types import Modality
 from moderator.weights import sha256_of
 
 FOLDER = model_directory("default")
@@ -62,11 +62,11 @@ def _sections(
     yield files_table()
     yield _left_out(moderator, config, data, also, rows)
     valid = [each for each in gather_texts(config, data, DEFAULT) if each.split == "valid"]
-    valid = _limited(valid, 400)
+    valid = at_most(valid, 400)
     scores = _scored(moderator, valid)
     yield _own_sources(valid, scores)
     yield _alarms(valid, scores)
-    yield _evaded(moderator, _limited(valid, 120))
+    yield _evaded(moderator, at_most(valid, 120))
     functional = read_text(
         [data.file(f"authored/functional/hate.{x}.jsonl") for x in ("en", "zh")], labels=DEFAULT.names
     )
@@ -122,7 +122,7 @@ def _average(lines: Sequence[Line]) -> str:
 
 def _own_sources(valid: Sequence[Example], scores: NDArray[np.float64]) -> str:
     made = [each for each in figures_of(valid, scores, DEFAULT.names) if each.positives >= _FEWEST]
-    rows = [_figures_row(each) for each in made if each.positives < each.rows or each.source == ALL]
+    rows = [_figures_row(each) for each in made if each.positives < each.rows]
     return (
         "## Held-out rows of its own sources\n\n"
         "At most 400 rows a source; bounds hold 95 % (bootstrap). **These flatter:** a model knows its "
@@ -194,7 +194,7 @@ def _pictures(moderator: Moderator, data: DataFolders) -> str:
     rows = [
         _figures_row(each)
         for each in made
-        if each.positives >= _FEWEST and each.label in ("violence", "illicit")
+        if _FEWEST <= each.positives < each.rows and each.label in ("violence", "illicit")
     ]
     return (
         "## Pictures\n\n"
@@ -204,20 +204,7 @@ def _pictures(moderator: Moderator, data: DataFolders) -> str:
 
 
 def _scored(moderator: Moderator, examples: Sequence[Example]) -> NDArray[np.float64]:
-    def score(items: Sequence[Item]) -> Iterator[Scores]:
-        return (verdict.scores for verdict in moderator.judge(items))
-
-    return scores_of(score, examples, DEFAULT.names)
-
-
-def _limited(examples: Sequence[Example], count: int) -> list[Example]:
-    taken: dict[str, int] = {}
-    kept = []
-    for example in examples:
-        taken[example.dataset] = taken.get(example.dataset, 0) + 1
-        if taken[example.dataset] <= count:
-            kept.append(example)
-    return kept
+    return scores_of(scorer(moderator), examples, DEFAULT.names)
 
 
 def _figures_row(each: Figures) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from moderator.contract import checked_identity, checked_signals
+from moderator.contract import checked_identity, checked_signals, problem_with_extracts
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
-from moderator.types import Content, Embedding, Modality, Signal, Source
+from moderator.types import Content, Embedding, Modality, Signal
 
 TOLERANCE: Final = 1e-5
 """How far float32 results of the same content may differ, absolute and relative."""
@@ -211,20 +211,6 @@ def _check_signals(signals: Any, content: Content, specs: dict[str, tuple[float,
 def _check_extracts(extracts: Any, content: Content) -> None:
     if problem := problem_with_extracts(extracts):
         raise _BrokenError(problem)
-
-
-def problem_with_extracts(extracts: object) -> str:
-    """What is wrong with an extractor's result for one content, or nothing."""
-    if not isinstance(extracts, list):
-        return f"got {type(extracts).__name__}, expected a list of Content"
-    for each in extracts:
-        if not isinstance(each, Content):
-            return f"got {type(each).__name__} among the extracts, expected Content"
-        if each.source is Source.NATIVE:
-            return "an extract's source is native; it must say where the content comes from"
-        if each.modality is Modality.TEXT and not isinstance(each.data, str):
-            return f"a text extract's data is {type(each.data).__name__}, expected str"
-    return ""
 
 
 def _bounds(content: Content) -> tuple[float, ...]:

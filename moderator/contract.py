@@ -1,4 +1,4 @@
-"""What a plugin must look like before it is used: its names, its kind, its declared signals."""
+"""What a plugin must look like before it is used, and what an extractor must give."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from moderator.errors import PluginError
 from moderator.plugin import Detector, Plugin
-from moderator.types import Modality, SignalSpec
+from moderator.types import Content, Modality, SignalSpec, Source
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SIGNAL: Final = re.compile(r"[a-z_][a-z0-9_]*")  # a plain variable in policy conditions
@@ -51,3 +51,17 @@ def checked_signals(detector: Detector) -> tuple[SignalSpec, ...]:
     if len({spec.name for spec in specs}) < len(specs):
         raise PluginError(f"a signal is declared twice: {', '.join(spec.name for spec in specs)}")
     return specs
+
+
+def problem_with_extracts(extracts: object) -> str:
+    """What is wrong with an extractor's result for one content, or nothing."""
+    if not isinstance(extracts, list):
+        return f"got {type(extracts).__name__}, expected a list of Content"
+    for each in extracts:
+        if not isinstance(each, Content):
+            return f"got {type(each).__name__} among the extracts, expected Content"
+        if each.source is Source.NATIVE:
+            return "an extract's source is native; it must say where the content comes from"
+        if each.modality is Modality.TEXT and not isinstance(each.data, str):
+            return f"a text extract's data is {type(each.data).__name__}, expected str"
+    return ""

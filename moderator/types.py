@@ -35,6 +35,11 @@ class Source(enum.StrEnum):
     TRANSCRIPT = "transcript"
     FRAME = "frame"
 
+    @property
+    def is_read(self) -> bool:
+        """Whether it is what an extractor read: its characters are not those of a part."""
+        return self in (Source.OCR, Source.TRANSCRIPT)
+
 
 class Action(enum.StrEnum):
     """What to do with an item, in rising severity."""
@@ -195,7 +200,8 @@ class Verdict:
     ``coverage``: ``"part[index]"`` → share of that part that was looked at, where below 1.
     ``content_digests``: SHA-256 of each part's original bytes, in order of ``Item.parts``
     (``""`` where they could not be read).
-    ``embedders``: embedder name → fingerprint, those the checkpoint names.
+    ``embedders``: name → fingerprint, of the embedders the checkpoint names and of the extractors that read
+    the item's parts.
     """
 
     item_id: str

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from moderator.cli.output import json_option, print_rows
 from moderator.settings import load_settings
-from moderator.types import Action, Item, Scores
+from moderator.types import Action
 
 _COLUMNS = ("rule", "before", "threshold", "precision", "low", "recall", "rows", "positives")
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command()
@@ -21,11 +21,13 @@ _COLUMNS = ("rule", "before", "threshold", "precision", "low", "recall", "rows",
 )
 @click.option("--policy", metavar="NAME|FILE", help="Policy to start from [default: the active one].")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the new policy here.")
-@click.option("--block", default=0.95, show_default=True, help="Precision of rules that block.")
-@click.option("--review", default=0.6, show_default=True, help="Precision of rules that ask a person.")
+@click.option("--block", type=_SHARE, default=0.95, show_default=True, help="Precision of rules that block.")
+@click.option(
+    "--review", type=_SHARE, default=0.6, show_default=True, help="Precision of rules that ask a person."
+)
 @click.option(
     "--prevalence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_SHARE,
     help="How frequent each label is where the policy will be used [default: as in FILES].",
 )
 @click.option("--source", "sources", multiple=True, help="Only this data set; may be repeated.")
@@ -56,17 +58,14 @@ def calibrate(
     in use than in FILES.
     """
     settings = load_settings(model=model, policy=policy)
-    import numpy as np
-
     from moderator.errors import TrainingError
     from moderator.pipeline.moderator import Moderator
     from moderator.policy.catalogue import find_policy
     from moderator.policy.load import load_policy
     from moderator.taxonomy import DEFAULT
-    from moderator.train.evaluate import scores_of
+    from moderator.train.evaluate import scorer, scores_of
     from moderator.train.examples import read_text
-    from moderator.train.losses import targets_of
-    from moderator.train.thresholds import find_threshold, with_thresholds
+    from moderator.train.thresholds import find_thresholds, with_thresholds
 
     rows = read_text(
         files, labels=DEFAULT.names, only=sources or None, leave_out=leave_out, max_per_source=limit
@@ -74,44 +73,39 @@ def calibrate(
     rows = [row for row in rows if split in ("all", row.split)]
     with Moderator.load(settings=settings) as moderator:
 
-        def score(items: Sequence[Item]) -> Iterable[Scores]:
-            return (verdict.scores for verdict in moderator.judge(items))
-
         def progress(done: int, total: int) -> None:
             click.echo(f"\r{done}/{total}", err=True, nl=done == total)
 
-        scores = scores_of(score, rows, DEFAULT.names, progress=progress)
+        scores = scores_of(scorer(moderator), rows, DEFAULT.names, progress=progress)
         signals = [spec for each in moderator.host.detectors.values() for spec in each.signals]
         found = find_policy(settings.policy, moderator.host.policies)
-    targets = targets_of(rows, DEFAULT.names)
-    thresholds = []
-    for column, label in enumerate(DEFAULT.names):
-        known = ~np.isnan(targets[:, column]) & np.isfinite(scores[:, column])
-        truth, values = targets[known, column] >= 0.5, scores[known, column]
-        for action, precision in ((Action.BLOCK, block), (Action.REVIEW, review)):
-            made = find_threshold(label, action, truth, values, precision=precision, prevalence=prevalence)
-            if made is None:
-                click.echo(
-                    f"{label}: no threshold reaches a precision of {precision:g} with 20 harmful rows above "
-                    f"it ({int(truth.sum())} harmful of {len(truth)} rows); its {action.value} rule stays",
-                    err=True,
-                )
-            else:
-                thresholds.append(made)
+    thresholds = find_thresholds(
+        rows,
+        scores,
+        DEFAULT.names,
+        precisions={Action.BLOCK: block, Action.REVIEW: review},
+        prevalence=prevalence,
+        missing=lambda said: click.echo(said, err=True),
+    )
     if not thresholds:
         raise TrainingError("no label reaches the precision asked for; nothing is changed")
     text, before = with_thresholds(found.source.read_bytes().decode("utf-8"), thresholds)
     load_policy(text.encode(), DEFAULT.names, signals, found.shown)
-    shown: list[dict[str, Any]] = []
-    for each in thresholds:
-        name = f"{each.label.replace('_', '-')}-{each.action.value}"
-        if name in before:
-            figures = {"precision": each.precision, "low": each.low, "recall": each.recall}
-            shown.append(
-                {"id": name, "rule": name, "before": before[name], "threshold": each.value}
-                | {key: round(value, 3) for key, value in figures.items()}
-                | {"rows": each.rows, "positives": each.positives}
-            )
+    shown = [
+        {
+            "id": each.rule,
+            "rule": each.rule,
+            "before": before[each.rule],
+            "threshold": each.value,
+            "precision": round(each.precision, 3),
+            "low": round(each.low, 3),
+            "recall": round(each.recall, 3),
+            "rows": each.rows,
+            "positives": each.positives,
+        }
+        for each in thresholds
+        if each.rule in before
+    ]
     print_rows(shown, _COLUMNS, as_json=as_json, empty="no rule of the policy can be changed")
     if out is not None:
         out.write_text(text, encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import click
 
 from moderator.cli.output import json_option, print_rows
 from moderator.settings import load_settings
-from moderator.types import Item, Modality, Scores
+from moderator.types import Modality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,11 +73,13 @@ def evaluate(
     from moderator.pipeline.moderator import Moderator
     from moderator.taxonomy import DEFAULT
     from moderator.train.evaluate import figures_of
+    from moderator.train.examples import at_most
     from moderator.train.identity import false_alarms
     from moderator.train.report import Evaluation, write_html
     from moderator.train.robustness import recall_under_evasions
 
-    kept = _limited([each for each in _read(files, modality, sources) if split in ("all", each.split)], limit)
+    read = _read(files, modality, sources)
+    kept = at_most([each for each in read if split in ("all", each.split)], limit)
     text, labels = modality == "text", DEFAULT.names
     with Moderator.load(settings=settings) as moderator:
         scores = _scores(moderator, kept)
@@ -142,23 +144,9 @@ def _read(files: Sequence[Path], modality: str, sources: Sequence[str]) -> list[
 
 def _scores(moderator: Moderator, examples: Sequence[Example], what: str = "") -> NDArray[np.float64]:
     from moderator.taxonomy import DEFAULT
-    from moderator.train.evaluate import scores_of
-
-    def score(items: Sequence[Item]) -> Iterable[Scores]:
-        return (verdict.scores for verdict in moderator.judge(items))
+    from moderator.train.evaluate import scorer, scores_of
 
     def progress(done: int, total: int) -> None:
         click.echo(f"\r{what}{done}/{total}", err=True, nl=done == total)
 
-    return scores_of(score, examples, DEFAULT.names, progress=progress)
-
-
-def _limited(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    taken: dict[str, int] = {}
-    kept = []
-    for example in examples:
-        dataset = example.dataset
-        taken[dataset] = taken.get(dataset, 0) + 1
-        if limit is None or taken[dataset] <= limit:
-            kept.append(example)
-    return kept
+    return scores_of(scorer(moderator), examples, DEFAULT.names, progress=progress)

@@ -35,8 +35,9 @@ def list_(model: str | None, as_json: bool) -> None:
     rows = [_checkpoint(directory)]
     for name, embedder in host.embedders.items():
         rows += list(_plugin_rows(name, "embedder", embedder))
-    for name, detector in host.detectors.items():
-        rows += [row for row in _plugin_rows(name, "detector", detector) if row["status"] != "no weights"]
+    for kind, found in (("detector", host.detectors), ("extractor", host.extractors)):
+        for name, plugin in found.items():
+            rows += [row for row in _plugin_rows(name, kind, plugin) if row["status"] != "no weights"]
     print_rows(
         rows,
         ("id", "kind", "status", "origin", "digest"),

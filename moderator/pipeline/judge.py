@@ -55,8 +55,10 @@ class _Findings:
     joint: Content | None = None
     """The post's own text and what was read out of its other parts, as one: last in ``contents``, and for
     the model alone, since detectors see its pieces."""
-    cleared: set[Modality] = field(default_factory=set)
-    """Modalities a detector has looked at that may clear them."""
+    cleared: set[int] = field(default_factory=set)
+    """Contents a detector has looked at that may clear them."""
+    readers: dict[str, str] = field(default_factory=dict)
+    """Extractors that read its parts, with their fingerprints: what they read, the scores depend on."""
     signals: dict[str, float] = field(default_factory=dict)
     evidence: dict[Evidence, None] = field(default_factory=dict)
     """In the order found, each once: neighbouring windows of a text share characters."""
@@ -101,7 +103,6 @@ class Judge:
         config = scorer.checkpoint.config
         self._labels = config.labels
         self._trained = {spec.modality for spec in config.embedders}
-        self._modality = {spec.name: spec.modality for spec in config.embedders}
         self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
 
@@ -144,6 +145,7 @@ class Judge:
                 if isinstance(result, Failed):
                     found.failed(index, result.reason)
                     continue
+                found.readers[worker.plugin.name] = worker.plugin.fingerprint
                 origin = found.contents[index]
                 for extract in result:
                     found.contents += prepared(extract, origin, self.limits)
@@ -168,8 +170,10 @@ class Judge:
                     found.failed(index, reason)
                 if content.modality not in self._trained:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
-            used = {name for given in found.embeddings for name in given}
-            weak = {name for name in used if self._modality[name] not in found.cleared}
+            # what was read out of a part does not clear it: nobody has looked at the rest of the picture
+            own = dict(enumerate(found.embeddings[: len(found.decoded.contents)]))
+            used = {name for given in own.values() for name in given}
+            weak = {name for index, given in own.items() if index not in found.cleared for name in given}
             if weak and not used & self._alone:
                 found.degraded.append(
                     f"{' and '.join(sorted(weak))}: trained on too little to clear an item alone"
@@ -186,7 +190,7 @@ class Judge:
                         found.failed(index, result.reason)
                     continue
                 if worker.plugin.clears:
-                    found.cleared.add(worker.plugin.modality)
+                    found.cleared.add(index)
                 content = found.contents[index]
                 for signal in result:
                     found.signals[signal.name] = max(found.signals.get(signal.name, 0.0), signal.score)
@@ -239,7 +243,7 @@ class Judge:
             content_digests=found.decoded.digests,
             policy_digest=self.evaluator.policy.digest,
             model_digest=self.scorer.checkpoint.digest,
-            embedders=self._fingerprints,
+            embedders={**self._fingerprints, **found.readers},
             software=self.software,
         )
 
@@ -261,7 +265,10 @@ def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Fi
 
 
 def _placed(evidence: Evidence, content: Content) -> Evidence:
-    """Evidence within a content as evidence within its part."""
+    """Evidence within a content as evidence within its part: for what was read out of a part, the place it
+    was read at, since its characters are not the part's."""
+    if content.source.is_read:
+        return Evidence(evidence.source, content.part, content.span, evidence.detail)
     span = tuple(evidence.span)
     if content.modality is not Modality.IMAGE:
         span = tuple(edge + content.span[0] for edge in span)

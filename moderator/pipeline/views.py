@@ -2,7 +2,8 @@
 
 A post of one text and one picture is one view. A long text is several contents (windows), so it is
 several views, each with one window and the pictures beside it; an item's score is the highest of its
-views, so that harm at the end of a long text weighs as much as at its start.
+views, so that harm at the end of a long text weighs as much as at its start. What was read out of a part is
+a view by itself: the words in a picture must not change what is seen in it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ def views_of(contents: Sequence[Content], embeddings: Sequence[Mapping[str, Embe
     most contents; the others take turns, so that every content is in at least one view.
     """
     by_modality: dict[Modality, list[int]] = {}
+    read: list[int] = []
     for index, (content, given) in enumerate(zip(contents, embeddings, strict=True)):
-        if given:
+        if given and content.source.is_read:
+            read.append(index)
+        elif given:
             by_modality.setdefault(content.modality, []).append(index)
     count = max((len(indices) for indices in by_modality.values()), default=0)
     views = []
-    for turn in range(count):
-        chosen = [indices[turn % len(indices)] for indices in by_modality.values()]
+    turns = [[indices[turn % len(indices)] for indices in by_modality.values()] for turn in range(count)]
+    for chosen in (*turns, *([index] for index in read)):
         tokens = {name: each.tokens for index in chosen for name, each in embeddings[index].items()}
-        sources = {name: contents[index].source for index in chosen for name in embeddings[index]}
-        views.append(ItemView(View(tokens, sources), tuple(contents[index] for index in chosen)))
+        # all as native: training has shown the model nothing else, so that its embeddings of the other
+        # sources are still what chance made them
+        views.append(ItemView(View(tokens, {}), tuple(contents[index] for index in chosen)))
     return views

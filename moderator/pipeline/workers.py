@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from moderator.conformance import problem_with_extracts
+from moderator.contract import problem_with_extracts
 from moderator.errors import ModeratorError
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.types import Content, Embedding, Evidence, Modality, Signal

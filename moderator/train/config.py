@@ -134,6 +134,8 @@ def read_config(path: Path) -> TrainConfig:
     )
     if not 0 <= config.text.evasion <= 1:
         raise TrainingError(f"{path}: text.evasion must be from 0 to 1, got {config.text.evasion}")
+    if both := sorted(set(config.embedders) & set(config.tuning)):
+        raise TrainingError(f"{path}: {', '.join(both)} has both an [embedders] and a [tuning] section")
     if not config.fusion.embedders:
         raise TrainingError(f"{path}: fusion.embedders names no embedder")
     return config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from moderator.train.intervals import calibration_error, interval
 from moderator.train.losses import targets_of
 from moderator.train.metrics import auroc, average_precision
 from moderator.types import Item, Scores
+
+if TYPE_CHECKING:
+    from moderator.pipeline.moderator import Moderator
 
 ALL = "all sources"
 
@@ -53,6 +56,11 @@ class Figures:
 
 
 Score = Callable[[Sequence[Item]], Iterable[Scores]]
+
+
+def scorer(moderator: Moderator) -> Score:
+    """Scores as ``moderator`` gives them, through the whole pipeline."""
+    return lambda items: (verdict.scores for verdict in moderator.judge(items))
 
 
 def scores_of(

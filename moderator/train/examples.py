@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,17 @@ def read_text(
         rows.sort(key=lambda row: row[0])
         chosen += [example for _, example in rows[: (caps or {}).get(source, max_per_source)]]
     return chosen
+
+
+def at_most(examples: Sequence[Example], count: int | None) -> list[Example]:
+    """The first ``count`` examples of each source; all of them for None."""
+    taken: Counter[str] = Counter()
+    kept = []
+    for example in examples:
+        taken[example.dataset] += 1
+        if count is None or taken[example.dataset] <= count:
+            kept.append(example)
+    return kept
 
 
 def _lines(path: Path) -> Iterator[str]:

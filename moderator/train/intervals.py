@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 200
-Metric = Callable[[NDArray[np.bool_], NDArray[np.float64]], float]
+Metric = Callable[[NDArray[np.bool_], NDArray[Any]], float]
 
 
 def interval(
     metric: Metric,
     truth: NDArray[np.bool_],
-    scores: NDArray[np.float64],
+    scores: NDArray[Any],
     *,
     draws: int = DRAWS,
     coverage: float = 0.95,

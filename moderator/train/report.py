@@ -27,7 +27,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding
 table{border-collapse:collapse;margin:1em 0}
 td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child,td.text,th.text{text-align:left}figure{display:inline-block;margin:1em}
-figcaption{font-weight:600}svg{background:#fafafa;border:1px solid #ddd}.bad{color:#b00020}
+figcaption{font-weight:600}svg{background:#fafafa;border:1px solid #ddd}
 .hidden{filter:blur(6px);cursor:help}.hidden:hover,.hidden:focus{filter:none}
 """
 

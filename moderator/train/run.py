@@ -62,7 +62,6 @@ def train(
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
-    _tune_embedders(config, paths, settings, gathered, taxonomy, report)
     fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
     embedders = _loaded_embedders(config, paths, settings)
     examples = [example for group in gathered.values() for example in group]
@@ -102,44 +101,29 @@ def _train_embedders(
     taxonomy: Taxonomy,
     report: Report,
 ) -> None:
-    for name, training in config.embedders.items():
+    """Embedders' own weights: trained from nothing, or adapters for those there are."""
+    for name in (*config.embedders, *config.tuning):
         target = paths.out / f"{name}.safetensors"
         if target.is_file():
             report(f"{name}: {target} is there already; delete it to train anew")
             continue
         embedder = _embedder(name, settings, config.options.get(name, {}))
         if not isinstance(embedder, TrainableEmbedder):
-            raise TrainingError(f"{name} has no weights of its own to train; remove [embedders.{name}]")
-
-        def progress(at: EmbedderProgress, name: str = name) -> None:
-            if at.auroc is not None:
-                report(f"{name}: epoch {at.epoch}/{at.epochs}  loss {at.loss:.4f}  AUROC {at.auroc:.4f}")
-
-        train_embedder(
-            embedder, gathered[embedder.modality], paths.work, training, contents_of, progress, taxonomy
-        )
-        (paths.work / f"{name}.safetensors").replace(target)
-
-
-def _tune_embedders(
-    config: TrainConfig,
-    paths: Paths,
-    settings: Settings,
-    gathered: Mapping[Modality, Sequence[Example]],
-    taxonomy: Taxonomy,
-    report: Report,
-) -> None:
-    for name, tuning in config.tuning.items():
-        target = paths.out / f"{name}.safetensors"
-        if target.is_file():
-            report(f"{name}: {target} is there already; delete it to tune anew")
-            continue
-        embedder = _embedder(name, settings, config.options.get(name, {}))
-        if not isinstance(embedder, TrainableEmbedder):
-            raise TrainingError(f"{name} cannot be tuned; remove [tuning.{name}]")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+            section = "embedders" if name in config.embedders else "tuning"
+            raise TrainingError(f"{name} has no weights of its own to train; remove [{section}.{name}]")
         examples = gathered[embedder.modality]
-        tune(embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, device)
+        if name in config.embedders:
+
+            def progress(at: EmbedderProgress, name: str = name) -> None:
+                if at.auroc is not None:
+                    report(f"{name}: epoch {at.epoch}/{at.epochs}  loss {at.loss:.4f}  AUROC {at.auroc:.4f}")
+
+            training = config.embedders[name]
+            train_embedder(embedder, examples, paths.work, training, contents_of, progress, taxonomy)
+        else:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            tuning = config.tuning[name]
+            tune(embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, device)
         (paths.work / f"{name}.safetensors").replace(target)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moderator.errors import TrainingError
+from moderator.train.examples import Example
+from moderator.train.intervals import interval
+from moderator.train.losses import targets_of
 from moderator.types import Action
 
 _FEWEST = 20
@@ -22,7 +25,7 @@ _NOTE = "# calibrated: "
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """Where the scores of ``label`` reach a precision. ``low`` and ``high`` bound the precision with 95 %
-    (Wilson 1927); ``rows`` and ``positives`` are what it was measured on."""
+    (bootstrap); ``rows`` and ``positives`` are what it was measured on."""
 
     label: str
     action: Action
@@ -33,6 +36,11 @@ class Threshold:
     recall: float
     rows: int
     positives: int
+
+    @property
+    def rule(self) -> str:
+        """The name of the policy's rule it is for."""
+        return f"{self.label.replace('_', '-')}-{self.action.value}"
 
 
 def find_threshold(
@@ -57,28 +65,54 @@ def find_threshold(
     weight = 1.0
     if prevalence is not None:
         weight = (1 - prevalence) / prevalence * positives / negatives  # of a harmless row
-    best: Threshold | None = None
-    for value in np.arange(0.99, 0.0, -0.01).round(2):
-        above = scores >= value
+
+    def reached(truth: NDArray[np.bool_], above: NDArray[Any]) -> float:
         hits, alarms = int((above & truth).sum()), int((above & ~truth).sum())
-        reached = hits / max(1e-9, hits + weight * alarms)
-        if hits < _FEWEST:
+        return hits / max(1e-9, hits + weight * alarms)
+
+    best: float | None = None
+    for value in np.arange(0.99, 0.0, -0.01).round(2).tolist():
+        above = scores >= value
+        if int((above & truth).sum()) < _FEWEST:
             continue
-        if reached < precision:
+        if reached(truth, above) < precision:
             break
-        # counts as they would be at that prevalence, no more rows than there are
-        low, high = _wilson(reached, hits + alarms)
-        best = Threshold(
-            label, action, float(value), reached, low, high, hits / positives, len(truth), positives
-        )
-    return best
+        best = value
+    if best is None:
+        return None
+    above = scores >= best
+    low, high = interval(reached, truth, above)
+    recall = float(above[truth].mean())
+    return Threshold(label, action, best, reached(truth, above), low, high, recall, len(truth), positives)
 
 
-def _wilson(share: float, rows: int) -> tuple[float, float]:
-    z = 1.96
-    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def find_thresholds(
+    examples: Sequence[Example],
+    scores: NDArray[np.float64],
+    labels: Sequence[str],
+    *,
+    precisions: Mapping[Action, float],
+    prevalence: float | None,
+    missing: Callable[[str], None],
+) -> list[Threshold]:
+    """A threshold per label and action; ``missing`` is told of each that is not reached. ``scores`` are
+    ``(N, labels)``, NaN where an example could not be scored."""
+    targets = targets_of(examples, labels)
+    found = []
+    for column, label in enumerate(labels):
+        known = ~np.isnan(targets[:, column]) & np.isfinite(scores[:, column])
+        truth, values = targets[known, column] >= 0.5, scores[known, column]
+        for action, precision in precisions.items():
+            made = find_threshold(label, action, truth, values, precision=precision, prevalence=prevalence)
+            if made is None:
+                missing(
+                    f"{label}: no threshold reaches a precision of {precision:g} with {_FEWEST} harmful rows "
+                    f"above it ({int(truth.sum())} harmful of {len(truth)} rows); its {action.value} rule "
+                    "stays"
+                )
+            else:
+                found.append(made)
+    return found
 
 
 def with_thresholds(policy: str, thresholds: Sequence[Threshold]) -> tuple[str, Mapping[str, float]]:
@@ -87,7 +121,7 @@ def with_thresholds(policy: str, thresholds: Sequence[Threshold]) -> tuple[str, 
     Changed is the condition ``LABEL >= NUMBER`` of the rule ``LABEL-review`` or ``LABEL-block``, where it
     stands alone or first of alternatives (``||``); a comment says what the threshold reaches. All else stays.
     """
-    wanted = {f"{t.label.replace('_', '-')}-{t.action.value}": t for t in thresholds}
+    wanted = {each.rule: each for each in thresholds}
     lines = policy.splitlines()
     before: dict[str, float] = {}
     made: list[str] = []
@@ -100,7 +134,7 @@ def with_thresholds(policy: str, thresholds: Sequence[Threshold]) -> tuple[str, 
             if rule is not None and _has_condition(lines, match[2], rule.label):
                 made.append(f"{match[1]}{_said(rule)}")
         if rule is not None and (found := _standing_alone(line, rule.label)):
-            before[f"{rule.label.replace('_', '-')}-{rule.action.value}"] = float(found[2])
+            before[rule.rule] = float(found[2])
             line = f"{line[: found.start(2)]}{rule.value:g}{line[found.end(2) :]}"
             rule = None
         made.append(line)

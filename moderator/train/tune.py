@@ -39,7 +39,7 @@ _SHOWN = 12_000
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """How an encoder is tuned. ``rows``: texts drawn in all, by source; 0 takes as many as there are.
-    ``rounds``: how often it is validated and saved. ``tokens``: characters in a batch, padding included."""
+    ``rounds``: how often it is validated and saved. ``batch``: characters in a batch, padding included."""
 
     rows: int = 0
     rounds: int = 4

@@ -23,6 +23,7 @@ from moderator.weights import Weights, find_weights, sha256_of
 from moderator_text.gloss import Glossary, chinese_english
 from moderator_text.lexical import text_content
 from moderator_text.packed import PackedBert, can_pack
+from moderator_text.padded import PaddedEncoder
 from moderator_text.wordpieces import Chunk, chunks_of, read_tokenizer
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class TransformerText(TrainableEmbedder):
             raise PluginError(f"{self.name}: chunk must be at least 8 word pieces, got {self._chunk}")
         gloss = bool(self.options.get("gloss", False))
         self._glossary: Glossary | None = chinese_english() if gloss else None
-        self._forward: Callable[[Sequence[Chunk]], list[torch.Tensor]] | None = None
+        self._forward: Callable[[Sequence[list[int]]], list[torch.Tensor]] | None = None
         self._tokenizer: Tokenizer | None = None
         self._dim = 0
         self._digest = ""
@@ -112,7 +113,7 @@ class TransformerText(TrainableEmbedder):
     def load(self, device: str) -> None:
         model = self._read(device)
         self._packs = can_pack(model.config)
-        self._forward = _Packed(model) if self._packs else _Padded(model, device)
+        self._forward = PackedBert(model) if self._packs else PaddedEncoder(model, device)
         self._cores = Cores(device)
 
     def _read(self, device: str) -> Any:
@@ -231,7 +232,7 @@ class TransformerText(TrainableEmbedder):
         order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
         batches = _budgeted(order, chunks, padded=not self._packs)[::-1]  # the long ones first
         states: dict[int, torch.Tensor] = {}
-        results = self._cores.map(lambda batch: run([chunks[index] for index in batch]), batches)
+        results = self._cores.map(lambda batch: run([chunks[index].ids for index in batch]), batches)
         for batch, made in zip(batches, results, strict=True):
             states.update(zip(batch, made, strict=True))
         return [states[index] for index in range(len(chunks))]
@@ -239,42 +240,6 @@ class TransformerText(TrainableEmbedder):
     @classmethod
     def examples(cls) -> Sequence[Content]:
         return [text_content(text) for text in ("You are a wonderful person.", "滚出去，这里不欢迎你。", "a")]
-
-
-class _Packed:
-    """States ``(pieces, D)`` of chunks without any padding: BERT and its like."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = PackedBert(model)
-
-    def __call__(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
-        return self._model([chunk.ids for chunk in chunks])
-
-
-class _Padded:
-    """States ``(pieces, D)`` of chunks, padded to the longest: any architecture."""
-
-    def __init__(self, model: torch.nn.Module, device: str) -> None:
-        self._model = model
-        self._device = device
-
-    def __call__(self, chunks: Sequence[Chunk]) -> list[torch.Tensor]:
-        import torch
-
-        width = max(len(chunk.ids) for chunk in chunks)
-        ids = np.zeros((len(chunks), width), dtype=np.int64)
-        mask = np.zeros((len(chunks), width), dtype=np.int64)
-        for row, chunk in enumerate(chunks):
-            ids[row, : len(chunk.ids)] = chunk.ids
-            mask[row, : len(chunk.ids)] = 1
-        # equal lengths need no mask, which lets attention take its fastest path
-        full = bool(mask.all())
-        with torch.inference_mode():
-            hidden = self._model(
-                input_ids=torch.from_numpy(ids).to(self._device),
-                attention_mask=None if full else torch.from_numpy(mask).to(self._device),
-            ).last_hidden_state  # (B, L, D)
-        return [hidden[row, : len(chunk.ids)] for row, chunk in enumerate(chunks)]
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -46,7 +46,7 @@ class Captions(Extractor):
 
 
 class Looks(FakeDetector):
-    """Looks at pictures, finds nothing, and may clear them."""
+    """Looks at pictures, finds nothing, and may clear them; fails on those 30 pixels wide."""
 
     name, modality, clears = "looks", Modality.IMAGE, True
 
@@ -55,6 +55,8 @@ class Looks(FakeDetector):
         return ()
 
     def detect_batch(self, contents: Sequence[Content]) -> list[Any]:
+        if any(np.shape(each.data)[1] == 30 for each in contents):
+            raise RuntimeError("blinded")
         return [[] for _ in contents]
 
     @classmethod
@@ -89,18 +91,23 @@ def image(width: int) -> Any:
 
 
 def test_detectors_see_the_text_in_a_picture() -> None:
-    verdict = moderator().check(image=image(64))
+    verdict = moderator().check(text="plain words", image=image(64))
     assert verdict.action is Action.BLOCK
     assert [match.rule for match in verdict.matches] == ["signal-block"]
     (place,) = {each for each in verdict.evidence if each.source == "fake-detector"}
-    assert place.part == 0  # the picture
+    # the picture as a whole: characters of what was read are not a place in it
+    assert (place.part, place.span) == (1, (0.0, 0.0))
+    assert verdict.embedders["captions"] == "1"
 
 
-def test_a_picture_with_text_that_was_read_is_judged() -> None:
-    """The text embedder has looked at it, which may clear it; a picture without text stays incomplete."""
-    judge = moderator(policy=POLICY)
-    assert judge.check(image=image(64)).degraded == ()
-    (reason,) = judge.check(image=image(20)).degraded
+def test_texts_alone_do_not_name_an_extractor() -> None:
+    assert "captions" not in moderator().check(text="plain words").embedders
+
+
+@pytest.mark.parametrize("width", [20, 64])
+def test_reading_a_picture_does_not_clear_it(width: int) -> None:
+    """The text embedder has looked at the words, and nobody at the rest of the picture."""
+    (reason,) = moderator(policy=POLICY).check(image=image(width)).degraded
     assert reason == "pixels: trained on too little to clear an item alone"
 
 
@@ -109,16 +116,34 @@ def test_a_detector_may_clear_a_picture() -> None:
     assert (verdict.action, verdict.degraded) == (Action.ALLOW, ())
 
 
-def test_a_caption_and_the_text_in_its_picture_are_also_judged_together() -> None:
-    """The score is the highest of the caption, the text read, and both as one text."""
+def test_a_picture_the_detector_failed_on_is_not_cleared_by_another() -> None:
+    verdict = moderator(clears=True).check(image=[image(20), image(30)])
+    assert verdict.degraded == ("pixels: trained on too little to clear an item alone",)
+
+
+def test_words_do_not_change_what_is_seen_in_their_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caption with picture, words read, caption and words as one text: the highest score counts."""
     judge = moderator(policy=POLICY)
+    views: list[Any] = []
+    rows: list[Any] = []
+
+    def recorded(given: Any) -> Any:
+        views.append([" + ".join(sorted(view.tokens)) for view in given])
+        rows.append(honest(given))
+        return rows[-1]
+
+    scorer = judge._judge.scorer
+    honest = scorer.probabilities
+    monkeypatch.setattr(scorer, "probabilities", recorded)
     both = judge.check(text="hello", image=image(64))
-    picture = judge.check(image=image(64))
-    together = judge.check(text="hello\na badword", image=image(20))
-    alone = judge.check(text="hello", image=image(20))
-    for label in DEFAULT.names:
-        expected = max(alone.scores[label], picture.scores[label], together.scores[label])
-        assert both.scores[label] == pytest.approx(expected, abs=0.02)  # the pictures differ in width
+    read = judge.check(text="a badword")
+    together = judge.check(text="hello\na badword")
+    assert views[0] == ["pixels + words", "words", "words"]
+    for column, label in enumerate(DEFAULT.names):
+        _, as_read, as_one = rows[0][:, column].tolist()
+        assert as_read == pytest.approx(read.scores[label], abs=1e-5)
+        assert as_one == pytest.approx(together.scores[label], abs=1e-5)
+        assert both.scores[label] == max(rows[0][:, column].tolist())
 
 
 def test_detectors_see_what_was_read_once() -> None:

@@ -177,7 +177,7 @@ def test_a_verdict_carries_all_that_reproduces_it(moderator: Moderator) -> None:
     checkpoint = (small_model() / "fusion.safetensors").read_bytes()
     assert verdict.model_digest == hashlib.sha256(checkpoint).hexdigest()
     assert verdict.policy_digest == moderator.policy.digest
-    assert list(verdict.embedders) == ["text-minilm", "text-lexical", "image-timm", "audio-logmel"]
+    assert list(verdict.embedders) == ["text-minilm", "text-lexical", "image-timm", "audio-logmel", "ocr"]
     lexical = hashlib.sha256((small_model() / "text-lexical.safetensors").read_bytes()).hexdigest()
     assert verdict.embedders["text-lexical"] == f"1:{lexical[:16]}"
     assert verdict.software == "moderator 0.1.0"

@@ -20,7 +20,7 @@ from moderator.train.tune import Tuning, tune
 from moderator.types import Content, Item
 from moderator_text.encoder import TransformerText
 from tests.pipeline.small_model import BENIGN, HARMFUL
-from tests.plugins.test_text import tiny_bert
+from tests.plugins.tiny_bert import tiny_bert
 
 QUICK = Tuning(rows=512, rounds=2, lr=5e-3, batch=2000)
 
