@@ -13,6 +13,7 @@ from pathlib import Path
 import zstandard
 
 from moderator.errors import TrainingError
+from moderator.train.slots import filled
 from moderator.types import Item
 
 
@@ -44,7 +45,8 @@ def read_text(
     max_per_source: int | None = None,
     caps: Mapping[str, int] | None = None,
 ) -> list[Example]:
-    """Read ``.jsonl`` or ``.jsonl.zst`` files: ``id, dataset, lang, text, labels, weak, lic`` a line.
+    """Read ``.jsonl`` or ``.jsonl.zst`` files: ``id, dataset, lang, text, labels, weak, lic`` a line; or
+    ``.toml`` files of sentences with slots.
 
     ``leave_out`` and ``only`` select sources by name. Rows fall into ``valid`` by a hash of their text
     (so that copies of a text stay together), and where a source has more than ``max_per_source`` rows
@@ -53,17 +55,19 @@ def read_text(
     """
     by_source: dict[str, list[tuple[float, Example]]] = {}
     for path in paths:
-        for number, line in enumerate(_lines(path), start=1):
+        lines = filled(path) if path.suffix == ".toml" else _lines(path)
+        for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
+                row = json.loads(line) if isinstance(line, str) else line
                 dataset, text = str(row["dataset"]), str(row["text"])
+                group = str(row.get("group", ""))
                 known = {name: float(value) for name, value in row["labels"].items() if name in labels}
                 weak = int(row.get("weak", 0))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise TrainingError(f"{path}:{number}: not a labelled text: {error!r}") from error
             if dataset in leave_out or (only is not None and dataset not in only) or not known:
                 continue
-            draw = _uniform(text)
+            draw = _uniform(group or text)
             example = Example(
                 Item.of(id=str(row.get("id", "")), text=text),
                 known,
@@ -71,6 +75,7 @@ def read_text(
                 str(row.get("lang", "")),
                 "valid" if draw < valid_share else "train",
                 weak,
+                group,
                 licence=str(row.get("lic", "")),
             )
             by_source.setdefault(dataset, []).append((_uniform(text + "#"), example))

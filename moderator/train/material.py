@@ -67,7 +67,7 @@ def _disguised(example: Example, share: float) -> Example | None:
     if changed == text:
         return None
     # the group keeps it in one fold with its original: the n-grams would know it otherwise
-    return replace(example, item=Item.of(id=example.item.id, text=changed), group=text)
+    return replace(example, item=Item.of(id=example.item.id, text=changed), group=example.group or text)
 
 
 def _assumed(example: Example, labels: Sequence[str]) -> Mapping[str, float]:
