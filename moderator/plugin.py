@@ -64,6 +64,12 @@ class Embedder(Plugin):
     """Turns each content into a sequence of tokens that the fusion classifier reads."""
 
     @property
+    def precision(self) -> str:
+        """What its numbers are computed in, as torch calls it. Available after ``load``. Verdicts name it where
+        it is not ``float32``; the fingerprint does not, since the embedder is the same."""
+        return "float32"
+
+    @property
     @abstractmethod
     def dim(self) -> int:
         """Width of the tokens. Available after ``load``."""

@@ -201,7 +201,7 @@ class Verdict:
     ``content_digests``: SHA-256 of each part's original bytes, in order of ``Item.parts``
     (``""`` where they could not be read).
     ``embedders``: name → fingerprint, of the embedders the checkpoint names and of the extractors that read
-    the item's parts.
+    the item's parts; with ``:bfloat16`` or the like where not computed in float32.
     """
 
     item_id: str

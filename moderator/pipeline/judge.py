@@ -14,7 +14,7 @@ from moderator.pipeline.extracts import joined, prepared
 from moderator.pipeline.scorer import Scorer
 from moderator.pipeline.views import ItemView, views_of
 from moderator.pipeline.workers import Failed, Worker
-from moderator.plugin import Detector
+from moderator.plugin import Detector, Embedder
 from moderator.policy.evaluate import Evaluator
 from moderator.settings import Limits
 from moderator.types import (
@@ -105,6 +105,10 @@ class Judge:
         self._trained = {spec.modality for spec in config.embedders}
         self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
+        for worker in embedders:
+            assert isinstance(worker.plugin, Embedder)  # noqa: S101 - for mypy
+            if worker.plugin.precision != "float32":
+                self._fingerprints[worker.plugin.name] += f":{worker.plugin.precision}"
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict per item, in order. Memory is bounded by the group in hand, not by the batch."""
