@@ -65,8 +65,8 @@ class Embedder(Plugin):
 
     @property
     def precision(self) -> str:
-        """What its numbers are computed in, as torch calls it. Available after ``load``. Verdicts name it where
-        it is not ``float32``; the fingerprint does not, since the embedder is the same."""
+        """What its numbers are computed in, as torch calls it. Available after ``load``. Verdicts name it
+        where it is not ``float32``; the fingerprint does not, since the embedder is the same."""
         return "float32"
 
     @property

@@ -48,9 +48,9 @@ _POOLED = ("bert", "roberta", "xlm-roberta")
 class TransformerText(TrainableEmbedder):
     """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
     ``gloss`` (whether Chinese is read through its English glosses; off, since the shipped model was trained
-    without), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where the processor is faster with
-    it), ``weights`` (adapters from tuning, merged into the model). In
-    training: ``rank`` and ``layers`` of the adapters.
+    without), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where the processor is faster
+    with it), ``weights`` (adapters from tuning, merged into the model). In training: ``rank`` and ``layers``
+    of the adapters.
 
     The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean
     of the states (what MiniLM was trained to make meaningful), then one token per word piece.

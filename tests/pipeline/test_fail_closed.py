@@ -34,6 +34,7 @@ from tests.pipeline.parts import (
     signal,
     spec,
 )
+from tests.pipeline.small_model import AGREE
 
 BAD = "the poisoned one"
 TEXTS = ["a harmless sentence", BAD, "another, somewhat longer, harmless sentence", "fine"]
@@ -74,7 +75,7 @@ def assert_only_the_bad_one_suffers(verdicts: Sequence[Verdict], reason: str) ->
         else:
             assert verdict.action is Action.ALLOW
             assert verdict.degraded == ()
-            assert verdict.scores == pytest.approx(dict(expected.scores), abs=1e-5)
+            assert verdict.scores == pytest.approx(dict(expected.scores), abs=AGREE)
 
 
 @pytest.mark.parametrize(
