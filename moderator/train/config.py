@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moderator.errors import TrainingError
+from moderator.train.batches import FusionTraining
 from moderator.train.embedder import EmbedderTraining
-from moderator.train.fusion import FusionTraining
 from moderator.train.speech import Speech
 from moderator.train.tune import Tuning
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,53 +16,16 @@ from torch import Tensor, nn
 from moderator.errors import TrainingError
 from moderator.fusion.calibration import Calibration, fit
 from moderator.fusion.checkpoint import save_checkpoint
-from moderator.fusion.collate import View, collate
+from moderator.fusion.collate import collate
 from moderator.fusion.config import FusionConfig
 from moderator.fusion.model import FusionModel, build
-from moderator.train.examples import Example
-from moderator.train.losses import masked_bce, targets_of, weights_of
+from moderator.train.batches import Batches, FusionTraining, Material
+from moderator.train.losses import balance_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
 from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
 
 Report = Callable[[str], None]
-
-_MAX_TOKENS = 64
-"""Tokens kept per embedder and training step, on average at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class FusionTraining:
-    """How the fusion model is fitted. A round is ``steps`` batches, then validation."""
-
-    rounds: int = 12
-    steps: int = 250
-    batch_size: int = 128
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.05
-    warmup: int = 200
-    patience: int = 4
-    modality_dropout: float = 0.3
-    """Chance that an embedder is dropped from an input that has others."""
-    token_dropout: float = 0.1
-    """Chance that a token other than the summary is dropped."""
-    joint: float = 0.3
-    """Chance that a text is joined with a random picture or clip, their labels united."""
-    average: float = 0.998
-    """Decay of the moving average of weights that is validated and kept (Polyak & Juditsky 1992)."""
-    seed: int = 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Material:
-    """Examples and their tokens by embedder name."""
-
-    examples: Sequence[Example]
-    caches: Mapping[str, TokenCache]
-
-    def view(self, index: int) -> View:
-        tokens = {name: found for name, cache in self.caches.items() if (found := cache[index]) is not None}
-        return View(tokens, {})
 
 
 class FusionTrainer:
@@ -92,18 +54,15 @@ class FusionTrainer:
             for index, example in enumerate(material.examples)
             if example.split == "train" and index not in held_out and seen[index]
         ]
-        self.sources = sorted({material.examples[index].dataset for index in usable})
-        self.rows = {source: [] for source in self.sources}  # type: dict[str, list[int]]
-        for index in usable:
-            self.rows[material.examples[index].dataset].append(index)
-        self.media = [index for index in usable if not _is_text(material.examples[index])]
-        sizes = np.array([len(self.rows[source]) for source in self.sources], dtype=np.float64)
-        self.draw = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        self.batches = Batches(material, training, usable, self.targets, self.weights)
+        self.positives = torch.from_numpy(
+            balance_of(self.targets[usable], self.weights[usable], training.balance)
+        )  # (C,)
         self.model = build(config, seed=training.seed)
         for name, cache in material.caches.items():
             self.model.observe(name, *_sample(cache, usable))
         # what a source's annotators call harmful beyond what the content shows; dropped at inference
-        self.source_bias = nn.Parameter(torch.zeros(len(self.sources), len(config.labels)))
+        self.source_bias = nn.Parameter(torch.zeros(len(self.batches.sources), len(config.labels)))
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             [
@@ -147,7 +106,7 @@ class FusionTrainer:
         """Add the linear readout to the best weights, calibrate on the validation rows and write ``path``."""
         model = self._best_model()
         if self.config.shortcut:
-            rows = sorted(index for indices in self.rows.values() for index in indices)
+            rows = sorted(index for indices in self.batches.rows.values() for index in indices)
             caches, examples = dict(self.material.caches), self.material.examples
             add_readout(model, caches, examples, rows, self.targets, self.weights)
         indices = [index for rows in self.validation.values() for index in rows]
@@ -208,39 +167,19 @@ class FusionTrainer:
         return total / self.training.steps
 
     def _step(self, rng: np.random.Generator) -> Tensor:
-        source = rng.choice(len(self.sources), size=self.training.batch_size, p=self.draw)  # (B,)
-        picks = [
-            self.rows[self.sources[each]][rng.integers(len(self.rows[self.sources[each]]))] for each in source
-        ]
-        targets = self.targets[picks].copy()  # (B, C)
-        views = []
-        for row, index in enumerate(picks):
-            view = self.material.view(index)
-            if self.media and _is_text(self.material.examples[index]) and rng.random() < self.training.joint:
-                other = self.media[rng.integers(len(self.media))]
-                view = View({**view.tokens, **self.material.view(other).tokens}, {})
-                targets[row] = united(targets[row], self.targets[other])
-            views.append(self._dropped(view, rng))
-        tokens = collate(views, [spec.name for spec in self.config.embedders], "cpu")
-        logits = self.model(tokens, len(views))  # (B, C)
-        logits = logits + self.source_bias[torch.from_numpy(source)]
-        loss = masked_bce(logits, torch.from_numpy(targets), torch.from_numpy(self.weights[picks]))
+        batch = self.batches.draw(rng)
+        tokens = collate(batch.views, [spec.name for spec in self.config.embedders], "cpu")
+        logits = self.model(tokens, len(batch.views))  # (B, C)
+        logits = logits + self.source_bias[torch.from_numpy(batch.source)]
+        loss = masked_bce(
+            logits,
+            torch.from_numpy(batch.targets),
+            torch.from_numpy(batch.weights),
+            self.positives,
+            (self.training.focus_positive, self.training.focus_negative),
+        )
         # the bias may say how a source differs from the others, not what all have in common
         return loss + 1e-3 * self.source_bias.square().sum(1).mean() + self.source_bias.mean(0).square().sum()
-
-    def _dropped(self, view: View, rng: np.random.Generator) -> View:
-        names = list(view.tokens)
-        kept = [name for name in names if rng.random() >= self.training.modality_dropout]
-        kept = kept or [names[rng.integers(len(names))]]
-        tokens = {}
-        for name in kept:
-            values = view.tokens[name]  # (T, dim)
-            # of long ones fewer are kept: cheaper, and each view of a text is another one
-            dropped = max(self.training.token_dropout, 1 - _MAX_TOKENS / len(values))
-            keep = torch.from_numpy(rng.random(len(values)) >= dropped)
-            keep[0] = True  # the summary
-            tokens[name] = values[keep]
-        return View(tokens, view.sources)
 
     def _schedule(self, step: int) -> float:
         total = self.training.rounds * self.training.steps
@@ -293,7 +232,7 @@ class FusionTrainer:
     def _key(self) -> str:
         digest = hashlib.sha256(np.nan_to_num(self.targets, nan=-1.0).tobytes())
         digest.update(self.weights.tobytes())
-        digest.update(repr([sorted(self.rows.items()), sorted(self.validation.items())]).encode())
+        digest.update(repr([sorted(self.batches.rows.items()), sorted(self.validation.items())]).encode())
         return f"{self.config.to_json()}|{self.training!r}|{digest.hexdigest()}"
 
 
@@ -308,18 +247,6 @@ def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[T
             "an embedder has no tokens for any training example; drop it from fusion.embedders"
         )
     return torch.cat(found), torch.stack([tokens[0] for tokens in found])
-
-
-def united(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Labels of two parts in one post: harmful if either is, harmless if both are, else unknown (NaN)."""
-    either = np.fmax(first, second)
-    unknown = np.isnan(first) | np.isnan(second)
-    result = np.where(unknown & ~(either >= 0.5), np.nan, either)
-    return result.astype(np.float32)
-
-
-def _is_text(example: Example) -> bool:
-    return example.item.parts[0].modality.value == "text"
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,12 +19,13 @@ from moderator.host import PluginHost
 from moderator.plugin import Embedder, FittedEmbedder, TrainableEmbedder
 from moderator.settings import Settings
 from moderator.taxonomy import DEFAULT, Taxonomy
+from moderator.train.batches import Material
 from moderator.train.config import TrainConfig
 from moderator.train.crossfit import cross_fitted
 from moderator.train.embedder import EmbedderProgress, train_embedder
 from moderator.train.examples import Example
 from moderator.train.folders import DataFolders
-from moderator.train.fusion import FusionTrainer, Material
+from moderator.train.fusion import FusionTrainer
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.train.tune import tune
