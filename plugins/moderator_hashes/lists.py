@@ -2,13 +2,13 @@
 
 Plain text is one hash of 64 hexadecimal digits a line. CSV has either
 
-- a header that names the column of the hash (``indicator``, ``signal_str`` or ``hash``) and may name
-  ``type`` (or ``signal_type``, ``indicator_type``), ``tags``, ``description``, ``category``, ``status``; other
-  columns do not matter, so that what ``tx dataset --print-signals --csv`` prints is read as it is; or
+- a header that names the column of the hash (``indicator``, ``signal_str`` or ``hash``), and may name
+  ``type`` (or ``signal_type``, ``indicator_type``), ``tags``, ``description``, ``category``, ``status``.
+  Other columns do not matter: what ``tx dataset --print-signals --csv`` prints is read as it is; or
 - no header, and the columns hash, id, time, tags: the cache of older tools.
 
-Blank lines and comments (``#`` where the hash would be) are skipped. So are rows of another type than PDQ, and
-rows the exchange holds for harmless (category ``NEGATIVE_CLASS``, status ``NON_MALICIOUS``).
+Blank lines and comments (``#`` where the hash would be) are skipped. So are rows of another type than PDQ,
+and rows the exchange holds for harmless (category ``NEGATIVE_CLASS``, status ``NON_MALICIOUS``).
 """
 
 from __future__ import annotations
@@ -152,7 +152,9 @@ class _Reader:
             return
 
         def cell(index: int | None) -> str:
-            return " ".join(row[index].split()) if index is not None and index < len(row) else ""
+            text = " ".join(row[index].split()) if index is not None and index < len(row) else ""
+            # it ends up on terminals
+            return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
         kind = cell(columns.type)
         if kind.lower() not in _PDQ:

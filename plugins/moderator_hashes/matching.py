@@ -1,7 +1,7 @@
 """Hamming distance against all hashes of all lists, a few milliseconds for a hundred thousand.
 
 No index: going through a million takes less time than hashing the picture (benchmarks/hash_lists.py).
-Two things make it fast. Bits are counted eight bytes at a time, over pieces that stay in the processor's cache.
+Two things make it fast. Bits are counted eight bytes at a time, over pieces that fit the processor's cache.
 And a hash within the distance differs by no more than that in its first half either, where hashes of other
 pictures differ by about 64 bits, so that the second half is looked at for almost none.
 """

@@ -285,6 +285,7 @@ def entries(tmp_path: Path, text: str | bytes) -> list[tuple[str, str]]:
             f'description,indicator\n"two\nlines, ""quoted""",{A}\n,{B}\n',
             [(A, 'two lines, "quoted"'), (B, "")],
         ),
+        (f"indicator,tags\n{A},\x1b[31mred\x00\n", [(A, "tags [31mred")]),
         (f"indicator,description\n{A},{'x' * 300}\n", [(A, "x" * 200)]),
     ],
 )
