@@ -1,6 +1,6 @@
 """Hamming distance against all hashes of all lists, a few milliseconds for a hundred thousand.
 
-No index: going through a million takes less time than hashing the picture (benchmarks/hash_lists.py).
+No index: going through a million takes no longer than hashing a large picture (benchmarks/hash_lists.py).
 Two things make it fast. Bits are counted eight bytes at a time, over pieces that fit the processor's cache.
 And a hash within the distance differs by no more than that in its first half either, where hashes of other
 pictures differ by about 64 bits, so that the second half is looked at for almost none.

@@ -140,6 +140,17 @@ def test_copies_are_found(known: HashDetector, edit: str) -> None:
         assert evidence.detail.endswith("turned or mirrored") == (edit in TURNED)
 
 
+@pytest.mark.parametrize("turn", Image.Transpose)
+def test_small_pictures_are_found_exactly_however_they_are_turned(
+    tmp_path: Path, turn: Image.Transpose
+) -> None:
+    small = scene(3, 200, 151)
+    (tmp_path / "x.txt").write_text(hash_of(small), encoding="utf-8")
+    signal = match(loaded(lists=[str(tmp_path / "x.txt")]), small.transpose(turn))
+    assert signal is not None
+    assert signal.score == 1
+
+
 def test_the_score_of_the_same_picture_is_one_and_the_evidence_is_all_of_it(known: HashDetector) -> None:
     signal = match(known, scene(4))
     assert signal is not None
