@@ -31,8 +31,8 @@ _MAX_QUALITY: Final = 100
 _MAX_EVIDENCE: Final = 5
 _SCALE: Final = 64
 # PDQ derives the hashes of the turned picture from the picture as it is. It samples pixels a little off the
-# middle, which makes them inexact where pixels are few: after half a turn, most pictures
-# of 256 pixels a side were missed. Up to this many pixels the picture itself is flipped, which costs four times as much.
+# middle, which makes them inexact where pixels are few: after half a turn, most pictures of 256 pixels a side
+# were missed. Up to this many pixels the picture itself is flipped, which costs four times as much.
 _SMALL: Final = 512 * 512
 _TRANSPOSED: Final = 6
 _SIGNAL: Final = SignalSpec(
