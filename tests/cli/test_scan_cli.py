@@ -472,7 +472,7 @@ def test_an_embedder_left_out_by_the_allow_list_degrades_its_modality(
 ) -> None:
     (here / "picture.png").write_bytes(encoded(quadrants(), "PNG"))
     write_jsonl(here / "in.jsonl", [{"image": "picture.png"}, {"text": BENIGN[0]}])
-    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,lexicon,nudity,rules")
+    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,hashes,lexicon,nudity,rules")
     result = run("in.jsonl", "--output", "out.jsonl")
     assert result.return_value == 0
     assert result.stderr == ""

@@ -9,7 +9,7 @@ from moderator.plugin import Plugin
 from moderator.settings import Settings
 from moderator.testing import check_plugin
 
-_HOST = PluginHost.discover(Settings(allow_plugins=("audio", "image", "lexicon", "rules", "text")))
+_HOST = PluginHost.discover(Settings(allow_plugins=("audio", "hashes", "image", "lexicon", "rules", "text")))
 _SHIPPED: dict[str, Plugin] = {**_HOST.embedders, **_HOST.detectors}
 
 
