@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator.errors import MediaError
-from moderator.media.truncation import missing_bytes
+from moderator.media.containers import missing_bytes
 from moderator.settings import Limits
 
 _RATES = (1_000, 384_000)

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from moderator.errors import MediaError
 from moderator.media.audio import Clip, SilenceError, check_sound, mono, sampled
+from moderator.media.containers import check_index, missing_bytes
 from moderator.media.image import Frame
 from moderator.media.pixels import views
 from moderator.media.sampling import spread
-from moderator.media.truncation import missing_bytes
 from moderator.settings import Limits
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def decode_video(data: bytes, form: str, limits: Limits) -> Video:
     """Decode ``data``, which ``sniff`` called ``form``. Raises ``MediaError`` if nothing can be looked at, or
     whatever FFmpeg meets in bad data."""
     demuxer = _DEMUXERS[form]
+    if demuxer == "mov":
+        check_index(data)
     survey = _survey(data, demuxer, limits)
     seconds = survey.seconds
     if seconds > limits.max_seconds:
@@ -185,6 +187,7 @@ def _survey(data: bytes, demuxer: str, limits: Limits) -> _Survey:
     problems: list[str] = []
     tracks: dict[int, _Track] = {}
     others: dict[int, float] = {}
+    damaged: dict[str, int] = {}
     with _open(data, demuxer, limits) as container:
         streams = list(container.streams)
         if len(streams) > _MAX_TRACKS * 4:
@@ -195,9 +198,9 @@ def _survey(data: bytes, demuxer: str, limits: Limits) -> _Survey:
                 name = f"{'picture' if stream.type == 'video' else 'sound'} track {ranks[stream.type]}"
                 ranks[stream.type] += 1
                 base = stream.time_base or Fraction(1, 1000)
-                told = float((stream.duration or 0) * base) if demuxer in _EXACT else 0.0
+                length = float((stream.duration or 0) * base) if demuxer in _EXACT else 0.0
                 timed = demuxer != "avi"  # knows the order of decoding alone
-                tracks[stream.index] = _Track(stream.index, stream.type, name, base, told, timed)
+                tracks[stream.index] = _Track(stream.index, stream.type, name, base, length, timed)
             elif stream.type == "subtitle":
                 problems.append("has subtitles, which are not read")
         if len(tracks) > _MAX_TRACKS:
@@ -212,17 +215,18 @@ def _survey(data: bytes, demuxer: str, limits: Limits) -> _Survey:
                     raise MediaError(f"more than {_MAX_PACKETS:,} frames")
                 track = tracks.get(packet.stream_index)
                 if track is not None:
-                    if packet.is_corrupt and not problems:
-                        problems.append(f"{track.name}: packet {len(track.times)} is damaged")
+                    if packet.is_corrupt:
+                        damaged.setdefault(track.name, len(track.times))
                     track.add(packet)
                 elif packet.pts is not None and packet.time_base:
-                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    others[packet.stream_index] = max(end, others.get(packet.stream_index, 0.0))
+                    stop = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    others[packet.stream_index] = max(stop, others.get(packet.stream_index, 0.0))
         except MediaError:
             raise
         except Exception as error:  # noqa: BLE001 - demuxers raise anything; what came before it still counts
             problems.append(f"cannot be read to its end: {_said(error)}")
         told = (container.duration or 0) / 1e6 if demuxer != "mpegts" else 0.0
+    problems += [f"{name}: packet {number} is damaged" for name, number in damaged.items()]
     used = [track for track in tracks.values() if track.times]
     problems += [f"{track.name} is empty" for track in tracks.values() if not track.times]
     start = min((track.first * track.base for track in used), default=Fraction(0))
@@ -235,11 +239,13 @@ def _survey(data: bytes, demuxer: str, limits: Limits) -> _Survey:
 
 def _lies(tracks: list[_Track], told: float, seconds: float) -> list[str]:
     """What headers tell of but the packets do not hold."""
-    found = [(track.name, track.told, float((track.end - track.first) * track.base)) for track in tracks]
+    lengths = [
+        (f"{track.name}: ", track.told, float((track.end - track.first) * track.base)) for track in tracks
+    ]
     return [
-        f"{name}the header tells of {told:.2f} s but only {held:.2f} s could be read"
-        for name, told, held in (*((f"{name}: ", *rest) for name, *rest in found), ("", told, seconds))
-        if told > held + max(_SLACK, _SLACK_SHARE * told)
+        f"{name}the header tells of {length:.2f} s but only {held:.2f} s could be read"
+        for name, length, held in (*lengths, ("", told, seconds))
+        if length > held + max(_SLACK, _SLACK_SHARE * length)
     ][:1]
 
 
@@ -253,6 +259,8 @@ def _packets(
         if stream.index != track.index:
             stream.discard = av.stream.Discard.all
     stream = container.streams[track.index]
+    if stream.codec_context is None:
+        raise MediaError("no decoder for it")
     stream.codec_context.options = _codec_options(limits)
     number = 0
     for packet in container.demux(stream):
@@ -319,15 +327,13 @@ def _look(data: bytes, demuxer: str, track: _Track, start: Fraction, limits: Lim
         return max(0.0, float(time * track.base - start))
 
     with _open(data, demuxer, limits) as container:
-        last = None
+        last: Any = None
         for number, packet, stream in _packets(container, track, limits):
             if seen == len(targets):
                 break
             if number < targets[seen][0]:
                 continue
             context: Any = stream.codec_context
-            if context is None:
-                raise MediaError("no decoder for it")
             if fed < 0:
                 _check_pixels(context.width, context.height, limits)
             elif fed != number - 1:
@@ -355,6 +361,10 @@ def _look(data: bytes, demuxer: str, track: _Track, start: Fraction, limits: Lim
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
+    if width * height == 0:  # FFmpeg forgets sizes it was told to refuse
+        raise MediaError(
+            f"its frames cannot be decoded, or are of more than {limits.max_pixels:,} pixels (max_pixels)"
+        )
     if width * height > limits.max_pixels:
         raise MediaError(f"{width} x {height} pixels, the limit is {limits.max_pixels:,} (max_pixels)")
 
@@ -382,7 +392,7 @@ def _pixels(frame: Any, stream: Any, limits: Limits) -> list[NDArray[np.uint8]]:
 # Sound
 
 
-def _listen(data: bytes, demuxer: str, track: _Track, _start: Fraction, limits: Limits) -> _Found:
+def _listen(data: bytes, demuxer: str, track: _Track, start: Fraction, limits: Limits) -> _Found:
     with _open(data, demuxer, limits) as container:
         context: Any = container.streams[track.index].codec_context
         if context is None:
@@ -393,9 +403,10 @@ def _listen(data: bytes, demuxer: str, track: _Track, _start: Fraction, limits: 
         reader = _Reader(_packets(container, track, limits), track, rate, total, limits)
         try:
             clips = sampled(reader.read, rate, total, limits)
-        except SilenceError:  # a track without sound is usual, and nothing in it was missed
-            return _Found()
-    shift = float(track.first * track.base - _start)
+        except SilenceError:  # usual in videos, and no problem
+            heard = limits.audio_windows * round(limits.audio_window * rate)
+            return _Found(coverage=min(1.0, heard / total))
+    shift = float(track.first * track.base - start)
     moved = [Clip(c.samples, c.rate, (c.span[0] + shift, c.span[1] + shift)) for c in clips.clips]
     return _Found(clips=moved, coverage=clips.coverage, problems=[clips.problem] if clips.problem else [])
 
