@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from moderator.errors import MediaError
 
 _MAX_SAMPLES = 2_000_000
@@ -19,12 +21,11 @@ def missing_bytes(data: bytes) -> int:
         return _missing_matroska(data)
     if data[4:8] in _BOXES:
         return _missing_boxes(data)
-    for first, step in ((0, 188), (4, 192)):  # MPEG-TS
-        if len(data) > first + 2 * step and all(data[first + n * step] == 0x47 for n in range(3)):
-            return -len(data) % step
-    return 0
+    step = _transport_step(data)
+    return -len(data) % step if step else 0
 
 
+_BEGINNINGS = frozenset((b"\2", b"\3", b"\6", b"\7"))
 _BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))
 
 
@@ -136,3 +137,41 @@ def _variable(data: bytes, at: int) -> tuple[int, int] | None:
     if not first or at + width > len(data):
         return None
     return int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1), width
+
+
+def _transport_step(data: bytes) -> int:
+    """Bytes from one packet of MPEG-TS to the next: 192 where a time stamp precedes each; 0 if it is none."""
+    for first, step in ((0, 188), (4, 192)):
+        if len(data) > first + 2 * step and all(data[first + n * step] == 0x47 for n in range(3)):
+            return step
+    return 0
+
+
+def transport_tracks(data: bytes) -> set[int]:
+    """The numbers of all tracks of pictures and sound in MPEG-TS, wherever they begin.
+
+    Raises ``MediaError`` where packets do not follow each other in step.
+    """
+    step = _transport_step(data)
+    if not step:
+        raise MediaError("its packets are out of step")
+    packets = np.frombuffer(data, np.uint8, len(data) // step * step).reshape(-1, step)[:, step - 188 :]
+    if (packets[:, 0] != 0x47).any():
+        raise MediaError("its packets are out of step")
+    begins = packets[(packets[:, 1] & 0x40 > 0) & (packets[:, 3] & 0x10 > 0)]
+    skipped = np.where(begins[:, 3] & 0x20 > 0, begins[:, 4].astype(np.int64) + 1, 0)
+    begins, at = begins[skipped < 180], 4 + skipped[skipped < 180]
+    rows = np.arange(len(begins))
+    marked = (begins[rows, at] == 0) & (begins[rows, at + 1] == 0) & (begins[rows, at + 2] == 1)
+    kinds = begins[rows, at + 3]
+    media = marked & ((kinds >= 0xC0) & (kinds <= 0xEF) | np.isin(kinds, (0xBD, 0xFA, 0xFD)))
+    numbers = (begins[media, 1].astype(np.int64) & 0x1F) << 8 | begins[media, 2]
+    return set(numbers.tolist())
+
+
+def ogg_tracks(data: bytes) -> int:
+    """How many tracks begin in an Ogg file, wherever they do."""
+    return sum(
+        data[at + 4 : at + 5] == b"\0" and data[at + 5 : at + 6] in _BEGINNINGS
+        for at in _places(data, b"OggS")
+    )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from moderator.errors import MediaError
 from moderator.media.audio import Clip, SilenceError, check_sound, mono, sampled
-from moderator.media.containers import check_index, missing_bytes
+from moderator.media.containers import check_index, missing_bytes, ogg_tracks, transport_tracks
 from moderator.media.image import Frame
 from moderator.media.pixels import views
 from moderator.media.sampling import spread
@@ -205,6 +205,7 @@ def _survey(data: bytes, demuxer: str, limits: Limits) -> _Survey:
                 problems.append("has subtitles, which are not read")
         if len(tracks) > _MAX_TRACKS:
             raise MediaError(f"{len(tracks)} tracks, the limit is {_MAX_TRACKS}")
+        problems += _late(data, demuxer, streams)
         count = 0
         try:
             for packet in container.demux():
@@ -235,6 +236,18 @@ def _survey(data: bytes, demuxer: str, limits: Limits) -> _Survey:
     if used:
         problems += _lies(used, max(told - max(0.0, float(start)), 0.0), max(seconds, *others.values(), 0.0))
     return _Survey(tuple(used), start, seconds, tuple(problems))
+
+
+def _late(data: bytes, demuxer: str, streams: list[Any]) -> list[str]:
+    """Tracks that begin after the start of the file, which FFmpeg finds too late to hand them out."""
+    try:
+        if demuxer == "mpegts" and transport_tracks(data) - {stream.id for stream in streams}:
+            return ["has a track that begins late, which is not looked at"]
+    except MediaError as error:
+        return [str(error)]
+    if demuxer == "ogg" and ogg_tracks(data) > len(streams):
+        return ["has a track that begins late, which is not looked at"]
+    return []
 
 
 def _lies(tracks: list[_Track], told: float, seconds: float) -> list[str]:

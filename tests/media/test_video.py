@@ -283,6 +283,18 @@ def test_references_to_other_files_are_not_followed() -> None:
     assert done.contents or done.problems
 
 
+def test_tracks_that_begin_late_are_not_overlooked() -> None:
+    first, second = clip("MPEG-TS", frames=100, seconds=10.0), bytearray(clip("MPEG-TS", seconds=0))
+    assert judge(first + clip("MPEG-TS")).contents
+    for at in range(0, len(second), 188):  # pictures in a track of another number
+        if second[at + 1] & 0x1F == 1 and second[at + 2] == 0:
+            second[at + 2] = 0x77
+    done = judge(first * 4 + bytes(second))
+    assert "video[0]: has a track that begins late, which is not looked at" in done.problems
+    broken = judge(first[: 188 * 20 + 7] + first[188 * 20 :])
+    assert "video[0]: its packets are out of step" in broken.problems
+
+
 def test_ffmpeg_says_nothing_on_stderr() -> None:
     script = (
         "import random\n"
