@@ -36,6 +36,8 @@ _MEDIA_WEIGHT = 4096
 """How many characters a frame or a clip weighs: both are megabytes."""
 _AHEAD = 16
 """Items decoded ahead by threads."""
+_AHEAD_VIDEO = 2
+"""As many where there are videos among them, each a hundred megabytes of frames and sound."""
 _MAX_EVIDENCE = 256
 """Places detectors may name in one item: enough for a person, and no flood from a text of listed words."""
 _SHOWN = 0.5
@@ -140,8 +142,13 @@ class Judge:
         if self._executor is None or only_text:
             yield from map(one, items)
             return
-        for begin in range(0, len(items), _AHEAD):
-            yield from self._executor.map(one, items[begin : begin + _AHEAD])
+        begin = 0
+        while begin < len(items):
+            ahead = items[begin : begin + _AHEAD]
+            if any(part.modality is Modality.VIDEO for item in ahead for part in item.parts):
+                ahead = ahead[:_AHEAD_VIDEO]
+            yield from self._executor.map(one, ahead)
+            begin += len(ahead)
 
     def _extract(self, findings: Sequence[_Findings]) -> None:
         for worker in self.extractors:
@@ -270,10 +277,15 @@ def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Fi
 
 def _placed(evidence: Evidence, content: Content) -> Evidence:
     """Evidence within a content as evidence within its part: for what was read out of a part, the place it
-    was read at, since its characters are not the part's."""
+    was read at, since its characters are not the part's; for a frame, its seconds, since pixels do not say
+    which of them."""
     if content.source.is_read:
         return Evidence(evidence.source, content.part, content.span, evidence.detail)
     span = tuple(evidence.span)
+    if content.modality is Modality.IMAGE and content.span != (0.0, 0.0):
+        box = ", ".join(f"{edge:g}" for edge in span)
+        detail = f"{evidence.detail} at pixels {box}".strip() if span else evidence.detail
+        return Evidence(evidence.source, content.part, content.span, detail)
     if content.modality is not Modality.IMAGE:
         span = tuple(edge + content.span[0] for edge in span)
     return Evidence(evidence.source, content.part, span, evidence.detail)
