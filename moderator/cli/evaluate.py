@@ -70,17 +70,17 @@ def evaluate(
     if show != "figures" and modality != "text":
         raise click.UsageError(f"--show {show} is for texts")
     settings = load_settings(model=model, device=device)
+    from moderator.pipeline.models import labels_of
     from moderator.pipeline.moderator import Moderator
-    from moderator.taxonomy import DEFAULT
     from moderator.train.evaluate import figures_of
     from moderator.train.examples import at_most
     from moderator.train.identity import false_alarms
     from moderator.train.report import Evaluation, write_html
     from moderator.train.robustness import recall_under_evasions
 
-    read = _read(files, modality, sources)
+    text, labels = modality == "text", labels_of(settings.model)
+    read = _read(files, modality, sources, labels)
     kept = at_most([each for each in read if split in ("all", each.split)], limit)
-    text, labels = modality == "text", DEFAULT.names
     with Moderator.load(settings=settings) as moderator:
         scores = _scores(moderator, kept)
         asked = text and (report is not None or show == "evasions")
@@ -128,13 +128,14 @@ def evaluate(
         click.echo(f"report in {report}", err=True)
 
 
-def _read(files: Sequence[Path], modality: str, sources: Sequence[str]) -> list[Example]:
-    from moderator.taxonomy import DEFAULT
+def _read(
+    files: Sequence[Path], modality: str, sources: Sequence[str], labels: Sequence[str]
+) -> list[Example]:
     from moderator.train.examples import read_text
     from moderator.train.media_manifest import read_manifest
 
     if modality == "text":
-        return read_text(files, labels=DEFAULT.names, only=sources or None)
+        return read_text(files, labels=labels, only=sources or None)
     return [
         each
         for file in files
@@ -143,10 +144,9 @@ def _read(files: Sequence[Path], modality: str, sources: Sequence[str]) -> list[
 
 
 def _scores(moderator: Moderator, examples: Sequence[Example], what: str = "") -> NDArray[np.float64]:
-    from moderator.taxonomy import DEFAULT
     from moderator.train.evaluate import scorer, scores_of
 
     def progress(done: int, total: int) -> None:
         click.echo(f"\r{what}{done}/{total}", err=True, nl=done == total)
 
-    return scores_of(scorer(moderator), examples, DEFAULT.names, progress=progress)
+    return scores_of(scorer(moderator), examples, moderator.checkpoint.config.labels, progress=progress)

@@ -18,7 +18,7 @@ from torch import Tensor
 from moderator.errors import CheckpointError
 
 _MIN_CLASS = 20
-"""Fewer positives or negatives than this, and a label keeps its raw logits."""
+"""Fewer positives or negatives than this, and a label is not calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,13 @@ def fit(
     logits: NDArray[np.float32],
     targets: NDArray[np.float32],
     weights: NDArray[np.float32] | None = None,
+    before: Calibration | None = None,
 ) -> Calibration:
     """Fit on held-out ``logits`` (N, C) and ``targets`` (N, C), NaN where unknown.
 
-    ``weights`` (N,) balance sources. Minimises log loss by Newton's method, with a weak pull towards
-    temperature 1 so that a perfectly separated label stays finite.
+    ``weights`` (N,) balance sources. A label with too few rows keeps ``before``, or its raw logits.
+    Minimises log loss by Newton's method, with a weak pull towards temperature 1 so that a perfectly
+    separated label stays finite.
     """
     temperature, bias = [], []
     for column in range(len(labels)):
@@ -78,8 +80,8 @@ def fit(
         y = targets[known, column].astype(np.float64)
         w = np.ones_like(x) if weights is None else weights[known].astype(np.float64)
         if min((y >= 0.5).sum(), (y < 0.5).sum()) < _MIN_CLASS:
-            temperature.append(1.0)
-            bias.append(0.0)
+            temperature.append(before.temperature[column] if before else 1.0)
+            bias.append(before.bias[column] if before else 0.0)
             continue
         slope, shift = _newton(x, y, w / w.mean())
         temperature.append(1.0 / slope)

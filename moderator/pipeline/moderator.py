@@ -90,7 +90,7 @@ class Moderator:
         host = PluginHost.discover(settings)
         files = find_policy(policy or settings.policy, host.policies)
         signals = [spec for detector in host.detectors.values() for spec in detector.signals]
-        rules = load_policy(files.source, taxonomy.names, signals, files.shown)
+        rules = load_policy(files.source, checkpoint.config.labels, signals, files.shown)
         return cls(host, checkpoint, rules, settings, device=device)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,26 @@ from moderator.fusion.collate import collate
 from moderator.fusion.config import FusionConfig
 from moderator.fusion.model import FusionModel, build
 from moderator.train.batches import Batches, FusionTraining, Material
-from moderator.train.losses import balance_of, masked_bce, targets_of, weights_of
+from moderator.train.losses import balance_of, habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
 from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
 
 Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """A model to go on from, instead of from nothing.
+
+    ``said``: its probabilities (N, C) for the examples, NaN for labels it does not know. Where an example's
+    label is unknown they are learnt in its place, so that what the model knew is kept (learning without
+    forgetting, Li & Hoiem 2016). ``calibration``: for labels with too few validation rows for another.
+    """
+
+    model: FusionModel
+    said: NDArray[np.float32]
+    calibration: Calibration
 
 
 class FusionTrainer:
@@ -38,6 +53,7 @@ class FusionTrainer:
         material: Material,
         validation: Mapping[str, Sequence[int]],
         folder: Path,
+        start: Start | None = None,
     ) -> None:
         """``validation``: name of a validation source → indices into ``material.examples``."""
         self.config = config
@@ -45,6 +61,7 @@ class FusionTrainer:
         self.material = material
         self.validation = validation
         self.folder = folder
+        self.start = start
         self.targets = targets_of(material.examples, config.labels)  # (N, C)
         self.weights = weights_of(material.examples)  # (N,)
         held_out = {index for rows in validation.values() for index in rows}
@@ -54,15 +71,22 @@ class FusionTrainer:
             for index, example in enumerate(material.examples)
             if example.split == "train" and index not in held_out and seen[index]
         ]
-        self.batches = Batches(material, training, usable, self.targets, self.weights)
+        learnt = self.targets if start is None else np.where(np.isnan(self.targets), start.said, self.targets)
+        self.batches = Batches(material, training, usable, learnt, self.weights)
         self.positives = torch.from_numpy(
             balance_of(self.targets[usable], self.weights[usable], training.balance)
         )  # (C,)
         self.model = build(config, seed=training.seed)
-        for name, cache in material.caches.items():
-            self.model.observe(name, *_sample(cache, usable))
+        if start is not None:
+            self.model.load_state_dict(start.model.state_dict())
+        else:
+            for name, cache in material.caches.items():
+                self.model.observe(name, *_sample(cache, usable))
         # what a source's annotators call harmful beyond what the content shows; dropped at inference
         self.source_bias = nn.Parameter(torch.zeros(len(self.batches.sources), len(config.labels)))
+        of = {index: at for at, name in enumerate(self.batches.sources) for index in self.batches.rows[name]}
+        at = np.array([of[index] for index in usable], dtype=np.int64)
+        self.habits = torch.from_numpy(habits_of(learnt[usable], at, len(self.batches.sources)))  # (S, C)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             [
@@ -79,33 +103,39 @@ class FusionTrainer:
     def run(self, report: Report) -> dict[str, object]:
         """Train until the rounds or the patience are used up; returns the history's summary."""
         self._resume()
+        if self.start is not None and not self.round:
+            self._consider(report, "before")
         while self.round < self.training.rounds and self.stale < self.training.patience:
             rng = np.random.default_rng([self.training.seed, self.round])
             torch.manual_seed(self.training.seed * 1000 + self.round)
             loss = self._train_round(rng)
-            scores = self.validate()
-            if not scores:
-                raise TrainingError(
-                    "no label has ten positive and ten negative validation rows in any source; give more "
-                    "data, a larger text.valid_share, or whole sources as text.validation"
-                )
-            mean = float(np.nanmean(list(scores.values())))
             self.round += 1
-            if mean > self.best:
-                self.best, self.stale = mean, 0
-                self.folder.mkdir(parents=True, exist_ok=True)
-                save_file(self.average, self.folder / "best.safetensors")
-            else:
-                self.stale += 1
+            self._consider(report, f"round {self.round}/{self.training.rounds}  loss {loss:.4f}")
             self._save()
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
-            report(f"round {self.round}/{self.training.rounds}  loss {loss:.4f}  AUROC {mean:.4f}  [{shown}]")
         return {"rounds": self.round, "best_mean_auroc": self.best}
+
+    def _consider(self, report: Report, when: str) -> None:
+        """Validate the averaged weights, and keep them if none were better."""
+        scores = self.validate()
+        if not scores:
+            raise TrainingError(
+                "no label has ten positive and ten negative validation rows in any source; give more "
+                "data, a larger text.valid_share, or whole sources as text.validation"
+            )
+        mean = float(np.nanmean(list(scores.values())))
+        if mean > self.best:
+            self.best, self.stale = mean, 0
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(self.average, self.folder / "best.safetensors")
+        else:
+            self.stale += 1
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
+        report(f"{when}  AUROC {mean:.4f}  [{shown}]")
 
     def finish(self, path: Path) -> Calibration:
         """Add the linear readout to the best weights, calibrate on the validation rows and write ``path``."""
         model = self._best_model()
-        if self.config.shortcut:
+        if self.config.shortcut and self.start is None:
             rows = sorted(index for indices in self.batches.rows.values() for index in indices)
             caches, examples = dict(self.material.caches), self.material.examples
             add_readout(model, caches, examples, rows, self.targets, self.weights)
@@ -116,7 +146,8 @@ class FusionTrainer:
         count = {source: sources.count(source) for source in set(sources)}
         # each source counts as the square root of its size, as in training
         weights = np.array([count[source] ** -0.5 for source in sources], dtype=np.float32)
-        calibration = fit(self.config.labels, logits, targets, weights)
+        before = self.start.calibration if self.start is not None else None
+        calibration = fit(self.config.labels, logits, targets, weights, before)
         save_checkpoint(path, model, calibration)
         return calibration
 
@@ -170,7 +201,8 @@ class FusionTrainer:
         batch = self.batches.draw(rng)
         tokens = collate(batch.views, [spec.name for spec in self.config.embedders], "cpu")
         logits = self.model(tokens, len(batch.views))  # (B, C)
-        logits = logits + self.source_bias[torch.from_numpy(batch.source)]
+        source = torch.from_numpy(batch.source)
+        logits = logits + self.source_bias[source] * self.habits[source]
         loss = masked_bce(
             logits,
             torch.from_numpy(batch.targets),
@@ -233,6 +265,8 @@ class FusionTrainer:
         digest = hashlib.sha256(np.nan_to_num(self.targets, nan=-1.0).tobytes())
         digest.update(self.weights.tobytes())
         digest.update(repr([sorted(self.batches.rows.items()), sorted(self.validation.items())]).encode())
+        if self.start is not None:
+            digest.update(np.nan_to_num(self.start.said, nan=-1.0).tobytes())
         return f"{self.config.to_json()}|{self.training!r}|{digest.hexdigest()}"
 
 

@@ -24,6 +24,15 @@ def weights_of(examples: Sequence[Example]) -> NDArray[np.float32]:
     return np.array([1.0 / (1 + example.weak) for example in examples], dtype=np.float32)
 
 
+def habits_of(targets: NDArray[np.float32], source: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    """Which labels a source may have a bias of its own for, ``(count, C)`` of 0 and 1: those it has a
+    positive of. Where it has none a bias would explain all its rows, and they would teach nothing: what is
+    harmless there is harmless everywhere. ``targets`` (N, C), ``source`` (N,) index of each row's source."""
+    result = np.zeros((count, targets.shape[1]), dtype=np.float32)
+    np.maximum.at(result, source, (targets >= 0.5).astype(np.float32))
+    return result
+
+
 def balance_of(
     targets: NDArray[np.float32], weights: NDArray[np.float32], power: float
 ) -> NDArray[np.float32]:

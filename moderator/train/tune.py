@@ -25,7 +25,7 @@ from moderator.errors import TrainingError
 from moderator.plugin import TrainableEmbedder
 from moderator.train import state
 from moderator.train.examples import Example
-from moderator.train.losses import masked_bce, targets_of, weights_of
+from moderator.train.losses import habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
 from moderator.train.optimise import WarmCosine
 from moderator.train.prepared import Decode
@@ -130,6 +130,8 @@ class _Run:
         self.module = embedder.initialise(device, tuning.seed)
         self.device = device
         self.bias = nn.Parameter(torch.zeros(len(self.sources), len(labels), device=device))
+        habits = habits_of(self.targets[self.train], self.source_of[self.train], len(self.sources))
+        self.habits = torch.from_numpy(habits).to(device)  # (S, C)
         self.total = tuning.rows or len(self.train)
         self.per_round = math.ceil(self.total / tuning.rounds)
         self.round = 0
@@ -198,7 +200,8 @@ class _Run:
 
     def _loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
         logits = self.head(self._summaries(rows), self.tuning.dropout)  # (B, C)
-        logits = logits + self.bias[torch.from_numpy(self.source_of[rows]).to(self.device)]
+        source = torch.from_numpy(self.source_of[rows]).to(self.device)
+        logits = logits + self.bias[source] * self.habits[source]
         targets = torch.from_numpy(self.targets[rows]).to(self.device)
         weights = torch.from_numpy(self.weights[rows]).to(self.device)
         # the bias may say how a source differs from the others, not what all have in common
