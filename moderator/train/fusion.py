@@ -104,18 +104,19 @@ class FusionTrainer:
         """Train until the rounds or the patience are used up; returns the history's summary."""
         self._resume()
         if self.start is not None and not self.round:
-            self._consider(report, "before")
+            report(f"before  {self._consider()}")
         while self.round < self.training.rounds and self.stale < self.training.patience:
             rng = np.random.default_rng([self.training.seed, self.round])
             torch.manual_seed(self.training.seed * 1000 + self.round)
             loss = self._train_round(rng)
             self.round += 1
-            self._consider(report, f"round {self.round}/{self.training.rounds}  loss {loss:.4f}")
+            found = self._consider()
             self._save()
+            report(f"round {self.round}/{self.training.rounds}  loss {loss:.4f}  {found}")
         return {"rounds": self.round, "best_mean_auroc": self.best}
 
-    def _consider(self, report: Report, when: str) -> None:
-        """Validate the averaged weights, and keep them if none were better."""
+    def _consider(self) -> str:
+        """Validate the averaged weights, and keep them if none were better; the figures, for people."""
         scores = self.validate()
         if not scores:
             raise TrainingError(
@@ -130,7 +131,7 @@ class FusionTrainer:
         else:
             self.stale += 1
         shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
-        report(f"{when}  AUROC {mean:.4f}  [{shown}]")
+        return f"AUROC {mean:.4f}  [{shown}]"
 
     def finish(self, path: Path) -> Calibration:
         """Add the linear readout to the best weights, calibrate on the validation rows and write ``path``."""

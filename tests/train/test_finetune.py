@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from moderator.cli import main
+from moderator.cli.train import train
 from moderator.pipeline.moderator import Moderator
 from moderator.settings import Settings
 from tests.pipeline.small_model import BENIGN, HARMFUL, small_model
@@ -39,8 +39,8 @@ def written(path: Path, rows: Sequence[object]) -> Path:
 
 def test_a_new_label_is_learnt_and_the_others_stay(tmp_path: Path) -> None:
     data, out = written(tmp_path / "mine.jsonl", texts("politics")), tmp_path / "model"
-    command = ["train", "--from", str(small_model()), "--data", str(data), "--out", str(out)]
-    done = CliRunner().invoke(main, [*command, "--new-label", "politics"], catch_exceptions=False)
+    command = ["--from", str(small_model()), "--data", str(data), "--out", str(out)]
+    done = CliRunner().invoke(train, [*command, "--new-label", "politics"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "rows to learn from" in done.output and "before  AUROC" in done.output
     probes = [*BENIGN, *(text for group in HARMFUL.values() for text in group)]
@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     out = str(tmp_path / "model")
 
     def said(*options: str) -> str:
-        done = CliRunner().invoke(main, ["train", "--out", out, *options])
+        done = CliRunner().invoke(train, ["--out", out, *options])
         assert done.exit_code != 0
         return f"{done.output} {done.exception}"
 
