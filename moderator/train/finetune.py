@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from moderator.errors import TrainingError
-from moderator.fusion.calibration import Calibration
 from moderator.fusion.checkpoint import Checkpoint, load_checkpoint
 from moderator.fusion.collate import collate
 from moderator.fusion.model import FusionModel, build
@@ -79,7 +78,7 @@ def finetune(
     start = Start(
         _widened(base.model, labels),
         _said(base, Material(examples, caches), len(labels)),
-        _widened_calibration(base.calibration, labels),
+        base.calibration.widened(labels),
     )
     trainer = FusionTrainer(
         start.model.config,
@@ -172,11 +171,6 @@ def _widened(model: FusionModel, labels: tuple[str, ...]) -> FusionModel:
             state[name][len(value) :] = value.mean(0)
     wide.load_state_dict(state)
     return wide
-
-
-def _widened_calibration(before: Calibration, labels: tuple[str, ...]) -> Calibration:
-    more = len(labels) - len(before.labels)
-    return Calibration(labels, before.temperature + (1.0,) * more, before.bias + (0.0,) * more)
 
 
 def _said(base: Checkpoint, material: Material, width: int) -> NDArray[np.float32]:

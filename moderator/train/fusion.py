@@ -20,11 +20,14 @@ from moderator.fusion.checkpoint import save_checkpoint
 from moderator.fusion.collate import collate
 from moderator.fusion.config import FusionConfig
 from moderator.fusion.model import FusionModel, build
+from moderator.media.language import language_of
 from moderator.train.batches import Batches, FusionTraining, Material
+from moderator.train.examples import Example
 from moderator.train.losses import balance_of, habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
 from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
+from moderator.types import Modality
 
 Report = Callable[[str], None]
 
@@ -148,7 +151,8 @@ class FusionTrainer:
         # each source counts as the square root of its size, as in training
         weights = np.array([count[source] ** -0.5 for source in sources], dtype=np.float32)
         before = self.start.calibration if self.start is not None else None
-        calibration = fit(self.config.labels, logits, targets, weights, before)
+        languages = [_language(self.material.examples[index]) for index in indices]
+        calibration = fit(self.config.labels, logits, targets, weights, languages, before)
         save_checkpoint(path, model, calibration)
         return calibration
 
@@ -282,6 +286,11 @@ def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[T
             "an embedder has no tokens for any training example; drop it from fusion.embedders"
         )
     return torch.cat(found), torch.stack([tokens[0] for tokens in found])
+
+
+def _language(example: Example) -> str:
+    text = next((part.value for part in example.item.parts if part.modality is Modality.TEXT), "")
+    return language_of(str(text))
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
