@@ -27,6 +27,7 @@ from moderator.train.examples import Example
 from moderator.train.folders import DataFolders
 from moderator.train.fusion import FusionTrainer
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
+from moderator.train.teacher import taught
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.train.tune import tune
 from moderator.types import Modality
@@ -62,6 +63,9 @@ def train(
     }
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
+    if config.teacher.model:
+        texts = gathered[Modality.TEXT]
+        gathered[Modality.TEXT] = taught(texts, config.teacher, taxonomy.names, paths.work, report)
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
     fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
     embedders = _loaded_embedders(config, paths, settings)
