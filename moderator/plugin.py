@@ -150,9 +150,9 @@ class Extractor(Plugin):
     a clip. What an extractor that is installed could not read is not judged in full."""
 
     clears: bool = False
-    """Whether content counts as judged once this extractor has read it, as with detectors. For extractors that
-    read what makes content of their modality harmful (the words in a clip), not for those that read a part
-    of it (the writing in a picture)."""
+    """Whether content counts as judged once this extractor has read it, as with detectors. For extractors
+    that read what makes content of their modality harmful (the words in a clip), not for those that read a
+    part of it (the writing in a picture)."""
 
     @classmethod
     def usable(cls, options: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""PocketSphinx (Huggins-Daines et al. 2006) with the US English model of its wheel: small, and a poor reader."""
+"""PocketSphinx (Huggins-Daines et al. 2006) with the US English model of its wheel: small, a poor reader."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def sphinx_files(name: str) -> list[Weights]:
     spec = find_spec("pocketsphinx")
     if spec is None or spec.origin is None:
         raise WeightsError(
-            f"{name}: there is nothing to recognise speech with; pip install pocketsphinx (extra asr), or name "
-            f"a model of transformers: [plugins.{name}] model = …"
+            f"{name}: there is nothing to recognise speech with; pip install pocketsphinx, or name a "
+            f"model of transformers: [plugins.{name}] model = …"
         )
     folder = Path(spec.origin).parent / "model" / "en-us"
     paths = [folder / name for name in _FILES]

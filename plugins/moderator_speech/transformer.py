@@ -69,7 +69,7 @@ class Transformer:
             self._prepare, self._tokenizer = _readers(name, folder)
         self._device = device
         self._rows = _ROWS if self._whisper and device != "cpu" else 1
-        self._how = _whisper_options(name, self._model, options) if self._whisper else {}
+        self._how = _whisper_options(name, self._model, folder, options) if self._whisper else {}
         if not self._whisper and "language" in options:
             raise PluginError(f"{name}: language is for Whisper; {folder.name} is a {kind} model")
         self.rate = int(self._prepare.sampling_rate)
@@ -164,11 +164,22 @@ def _readers(name: str, folder: Path) -> tuple[Any, Any]:
         ) from error
 
 
-def _whisper_options(name: str, model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+def _whisper_options(name: str, model: Any, folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Always the likeliest word, in the language asked for, else in the one the model detects."""
+    from transformers import GenerationConfig
+
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        raise WeightsError(
+            f"{name}: {folder} lacks {path.name}, which names the languages; copy it from the Whisper model "
+            "it was made of"
+        )
+    # files that say they were made from the model's own would be read without the languages
+    settings = GenerationConfig.from_dict({**_json(name, path), "_from_model_config": False})
+    model.generation_config = settings
     how: dict[str, Any] = {"do_sample": False, "num_beams": 1}
-    known = getattr(model.generation_config, "lang_to_id", None)
-    if not getattr(model.generation_config, "is_multilingual", known is not None):
+    known = getattr(settings, "lang_to_id", None)
+    if not getattr(settings, "is_multilingual", known is not None):
         if options.get("language", "en") != "en":
             raise PluginError(f"{name}: the model reads English only, not language {options['language']!r}")
         return how
