@@ -14,7 +14,7 @@ from moderator.pipeline.extracts import joined, prepared
 from moderator.pipeline.scorer import Scorer
 from moderator.pipeline.views import ItemView, views_of
 from moderator.pipeline.workers import Failed, Worker
-from moderator.plugin import Detector, Embedder
+from moderator.plugin import Detector, Embedder, Extractor
 from moderator.policy.evaluate import Evaluator
 from moderator.settings import Limits
 from moderator.types import (
@@ -58,7 +58,7 @@ class _Findings:
     """The post's own text and what was read out of its other parts, as one: last in ``contents``, and for
     the model alone, since detectors see its pieces."""
     cleared: set[int] = field(default_factory=set)
-    """Contents a detector has looked at that may clear them."""
+    """Contents that a detector or an extractor has looked at which may clear them."""
     readers: dict[str, str] = field(default_factory=dict)
     """Extractors that read its parts, with their fingerprints: what they read, the scores depend on."""
     signals: dict[str, float] = field(default_factory=dict)
@@ -152,10 +152,13 @@ class Judge:
 
     def _extract(self, findings: Sequence[_Findings]) -> None:
         for worker in self.extractors:
+            assert isinstance(worker.plugin, Extractor)  # noqa: S101 - for mypy
             for found, index, result in _run(worker, findings):
                 if isinstance(result, Failed):
                     found.failed(index, result.reason)
                     continue
+                if worker.plugin.clears:
+                    found.cleared.add(index)
                 found.readers[worker.plugin.name] = worker.plugin.fingerprint
                 origin = found.contents[index]
                 for extract in result:
@@ -181,7 +184,7 @@ class Judge:
                     found.failed(index, reason)
                 if content.modality not in self._trained:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
-            # what was read out of a part does not clear it: nobody has looked at the rest of the picture
+            # what was read out of a part does not clear it by itself: nobody may have looked at the rest
             own = dict(enumerate(found.embeddings[: len(found.decoded.contents)]))
             used = {name for given in own.values() for name in given}
             weak = {name for index, given in own.items() if index not in found.cleared for name in given}
