@@ -31,6 +31,12 @@ from moderator.settings import load_settings
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Model directory to write.")
 @click.option("--work", type=click.Path(path_type=Path), help="Caches and states [default: OUT/work].")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: all].")
+@click.option(
+    "--profile",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Watch a few steps of each stage with PyTorch's profiler: tables and traces go into DIR.",
+)
 def train(
     config: Path | None,
     base: str | None,
@@ -39,6 +45,7 @@ def train(
     out: Path,
     work: Path | None,
     threads: int | None,
+    profile: Path | None,
 ) -> None:
     """Train the model CONFIG describes, or go on from one that is there.
 
@@ -59,23 +66,30 @@ def train(
     settings = load_settings()
     import torch
 
+    from moderator.train.parallel import count, place, together
+    from moderator.train.profiling import profiling
+
     if threads:
         torch.set_num_threads(threads)
+    if base is not None and count() > 1:
+        raise click.UsageError("--from takes one process")
     started = time.monotonic()
 
     def report(line: str) -> None:
-        click.echo(f"[{time.monotonic() - started:7.0f} s] {line}")
+        if not place():  # of several processes one speaks
+            click.echo(f"[{time.monotonic() - started:7.0f} s] {line}")
 
     work = work or out / "work"
-    if base is not None:
-        from moderator.train.finetune import FineTuning, finetune
+    with together(), profiling(None if place() else profile):
+        if base is not None:
+            from moderator.train.finetune import FineTuning, finetune
 
-        path = finetune(base, FineTuning(data, new_labels), out, work, settings, report)
-    else:
-        from moderator.train.config import read_config
-        from moderator.train.run import Paths
-        from moderator.train.run import train as run
+            path = finetune(base, FineTuning(data, new_labels), out, work, settings, report)
+        else:
+            from moderator.train.config import read_config
+            from moderator.train.run import Paths
+            from moderator.train.run import train as run
 
-        assert config is not None  # noqa: S101 - one of the two is given
-        path = run(read_config(config), Paths(data, out, work), settings, report)
-    click.echo(f"done: use it with --model {path.parent}")
+            assert config is not None  # noqa: S101 - one of the two is given
+            path = run(read_config(config), Paths(data, out, work), settings, report)
+    report(f"done: use it with --model {path.parent}")

@@ -25,6 +25,8 @@ from moderator.train.batches import Batches, FusionTraining, Material
 from moderator.train.examples import Example
 from moderator.train.losses import balance_of, habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
+from moderator.train.parallel import average_gradients, place
+from moderator.train.profiling import stage
 from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
 from moderator.types import Modality
@@ -109,12 +111,15 @@ class FusionTrainer:
         if self.start is not None and not self.round:
             report(f"before  {self._consider()}")
         while self.round < self.training.rounds and self.stale < self.training.patience:
-            rng = np.random.default_rng([self.training.seed, self.round])
+            # several processes draw batches of their own
+            rng = np.random.default_rng([self.training.seed, self.round, *([place()] if place() else [])])
             torch.manual_seed(self.training.seed * 1000 + self.round)
-            loss = self._train_round(rng)
+            with stage("fusion") as watched:
+                loss = self._train_round(rng, watched)
             self.round += 1
             found = self._consider()
-            self._save()
+            if not place():
+                self._save()
             report(f"round {self.round}/{self.training.rounds}  loss {loss:.4f}  {found}")
         return {"rounds": self.round, "best_mean_auroc": self.best}
 
@@ -129,8 +134,9 @@ class FusionTrainer:
         mean = float(np.nanmean(list(scores.values())))
         if mean > self.best:
             self.best, self.stale = mean, 0
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(self.average, self.folder / "best.safetensors")
+            if not place():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_file(self.average, self.folder / "best.safetensors")
         else:
             self.stale += 1
         shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
@@ -183,7 +189,7 @@ class FusionTrainer:
                 out[batch] = model(tokens, len(batch)).numpy()
         return out
 
-    def _train_round(self, rng: np.random.Generator) -> float:
+    def _train_round(self, rng: np.random.Generator, watched: Callable[[], None]) -> float:
         self.model.train()
         total = 0.0
         for step in range(self.training.steps):
@@ -193,12 +199,14 @@ class FusionTrainer:
             loss = self._step(rng)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            average_gradients((*self.model.parameters(), self.source_bias))
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimiser.step()
             decay = min(self.training.average, (1 + done) / (10 + done))
             for name, value in self.model.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
             total += float(loss.detach())
+            watched()
         self.model.eval()
         return total / self.training.steps
 
