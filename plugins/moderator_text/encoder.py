@@ -47,10 +47,10 @@ _POOLED = ("bert", "roberta", "xlm-roberta")
 
 class TransformerText(TrainableEmbedder):
     """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
-    ``gloss`` (whether Chinese is read through its English glosses; off, since the shipped model was trained
-    without), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where the processor is faster
-    with it), ``weights`` (adapters from tuning, merged into the model). In training: ``rank`` and ``layers``
-    of the adapters.
+    ``gloss`` (whether Chinese is read through its English glosses; on for MiniLM, which knows English alone,
+    off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where
+    the processor is faster with it), ``weights`` (adapters from tuning, merged into the model). In training:
+    ``rank`` and ``layers`` of the adapters.
 
     The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean
     of the states (what MiniLM was trained to make meaningful), then one token per word piece.
@@ -72,7 +72,7 @@ class TransformerText(TrainableEmbedder):
             raise PluginError(
                 f"{self.name}: precision must be one of {', '.join(_PRECISIONS)}, got {self._precision!r}"
             )
-        gloss = bool(self.options.get("gloss", False))
+        gloss = bool(self.options.get("gloss", "model" not in self.options))
         self._glossary: Glossary | None = chinese_english() if gloss else None
         self._forward: Callable[[Sequence[list[int]]], list[torch.Tensor]] | None = None
         self._tokenizer: Tokenizer | None = None

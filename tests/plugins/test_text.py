@@ -42,7 +42,7 @@ NEAR = {"float32": TOLERANCE, "bfloat16": 0.05}
 
 @cache
 def encoder(precision: str) -> TransformerText:
-    made = TransformerText({"precision": precision})
+    made = TransformerText({"precision": precision, "gloss": False})
     made.load("cpu")
     return made
 
