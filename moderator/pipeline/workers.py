@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import torch
 
 from moderator.contract import problem_with_extracts
-from moderator.errors import ModeratorError
+from moderator.errors import CheckpointError, ModeratorError
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.types import Content, Embedding, Evidence, Modality, Signal
 
@@ -81,6 +81,8 @@ class Worker(Generic[T]):
     def _load(self) -> None:
         try:
             self.plugin.load(self._device)
+        except CheckpointError:  # its weights are not those the model was trained with: all would be degraded
+            raise
         except _FAILURES as error:
             self._off = f"{self.plugin.name}: cannot be loaded: {_said(error)}"
             return
