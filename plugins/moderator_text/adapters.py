@@ -93,8 +93,8 @@ def merge(model: nn.Module, path: Path, base: str) -> None:
         raise WeightsError(f"{path}: cannot be read as adapters: {error}") from error
     if made_for != base:
         raise CheckpointError(
-            f"{path}: adapters for an encoder with SHA-256 {made_for[:12] or '?'}, here is one with {base[:12]}; "
-            "use the encoder the model was trained with, or train a model for this one"
+            f"{path}: adapters for an encoder with SHA-256 {made_for[:12] or '?'}, here is one with "
+            f"{base[:12]}; use the encoder the model was trained with, or train a model for this one"
         )
     for name in {each.rpartition(".")[0] for each in tensors}:
         _merge_one(model, name, tensors, path)
