@@ -44,6 +44,8 @@ def model_weights(name: str, options: Mapping[str, Any]) -> Weights:
 def _found(name: str, model: str, filename: str, revision: str) -> Weights:
     if Path(model).is_dir():
         return find_weights(name, filename, explicit=Path(model))
+    if Path(model).is_absolute() or model.startswith((".", "~")):
+        raise WeightsError(f"{name}: there is no folder {model} ([plugins.{name}] model)")
     try:
         return find_weights(name, filename, repo=model, revision=revision)
     except WeightsError as error:  # its advice names the option most plugins have

@@ -23,6 +23,7 @@ from moderator_speech.extractor import SpokenWords
 from tests.pipeline.parts import DIM, WITH_SIGNAL, checkpoint, spec
 from tests.plugins.tiny_asr import as_wav, spoken
 
+INSULT = "nobody likes you and your whole family is stupid"
 WEAK = "sounds: trained on too little to clear an item alone"
 
 
@@ -60,7 +61,7 @@ def moderator(extractor: type[Extractor], options: Mapping[str, Any] | None = No
         register_detectors=hookimpl(lambda: [FakeDetector]),
         register_extractors=hookimpl(lambda: [extractor]),
     )
-    tables = {extractor.name: options or {}, "fake-detector": {"words": ("badword", "nobody")}}
+    tables = {extractor.name: options or {}, "fake-detector": {"words": ("badword", "stupid")}}
     settings = Settings(plugins=tables)
     host = PluginHost({"test": plugin}, settings)
     assert not host.failures, host.failures
@@ -99,15 +100,15 @@ def test_a_sound_the_extractor_failed_on_is_not_cleared_by_another() -> None:
 
 
 @pytest.mark.usefixtures("espeak")
-def test_a_spoken_threat_reaches_signals_and_scores() -> None:
-    wav = as_wav(spoken("nobody will find you when i burn your house"))
+def test_a_spoken_insult_reaches_signals_and_scores() -> None:
+    wav = as_wav(spoken(INSULT))
     judge = moderator(SpokenWords, {"clears": True})
     verdict = judge.check(audio=wav)
     assert verdict.action is Action.BLOCK
     assert verdict.signals["fake_signal"] > 0
     heard = judge.host.extractors["asr"]
     assert verdict.embedders["asr"] == heard.fingerprint
-    ((words,),) = heard.extract_batch([spoken("nobody will find you when i burn your house")])
+    ((words,),) = heard.extract_batch([spoken(INSULT)])
     as_text = judge.check(text=words.data).scores
     assert all(verdict.scores[label] >= as_text[label] - 1e-5 for label in DEFAULT.names)
     assert any(verdict.scores[label] == pytest.approx(as_text[label], abs=1e-5) for label in DEFAULT.names)

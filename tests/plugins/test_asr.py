@@ -1,4 +1,4 @@
-"""The words in sounds: read by Whisper, by CTC models and by PocketSphinx, all of a clip, the same each time."""
+"""The words in sounds: read by Whisper, CTC models and PocketSphinx, to the end, the same each time."""
 
 from __future__ import annotations
 
@@ -206,11 +206,7 @@ def test_pocketsphinx_reads_plain_english() -> None:
     ]
     first, second = words(reader, *clips)
     assert (
-        len(
-            set(first.split())
-            & set(["nobody", "likes", "you", "and", "your", "whole", "family", "is", "stupid"])
-        )
-        >= 4
+        len(set(first.split()) & {"nobody", "likes", "you", "your", "whole", "family", "is", "stupid"}) >= 4
     )
     assert len(set(second.split()) & {"every", "reporter", "story", "kids", "mortgage"}) >= 3
     # what was read before changes nothing

@@ -32,7 +32,7 @@ _SPECIAL = (
 
 
 def tiny_whisper(folder: Path, **generation: Any) -> Path:
-    """A Whisper of one layer with random weights: it writes letters at random, the same for the same sound."""
+    """A Whisper of one layer with random weights: the same letters for the same sound, no words."""
     torch.manual_seed(0)
     vocabulary = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
     ids = {token: len(vocabulary) + index for index, token in enumerate(_SPECIAL)}
