@@ -61,7 +61,7 @@ def moderator(extractor: type[Extractor], options: Mapping[str, Any] | None = No
         register_detectors=hookimpl(lambda: [FakeDetector]),
         register_extractors=hookimpl(lambda: [extractor]),
     )
-    tables = {extractor.name: options or {}, "fake-detector": {"words": ("badword", "stupid")}}
+    tables = {extractor.name: options or {}, "fake-detector": {"words": ("badword", "nobody likes you")}}
     settings = Settings(plugins=tables)
     host = PluginHost({"test": plugin}, settings)
     assert not host.failures, host.failures
