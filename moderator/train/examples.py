@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -55,10 +56,10 @@ def read_text(
     """
     by_source: dict[str, list[tuple[float, Example]]] = {}
     for path in paths:
-        lines = filled(path) if path.suffix == ".toml" else _lines(path)
+        lines: Iterator[Any] = filled(path) if path.suffix == ".toml" else _lines(path)
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line) if isinstance(line, str) else line
+                row: Any = json.loads(line) if isinstance(line, str) else line
                 dataset, text = str(row["dataset"]), str(row["text"])
                 group = str(row.get("group", ""))
                 known = {name: float(value) for name, value in row["labels"].items() if name in labels}
