@@ -17,7 +17,8 @@ import pluggy
 
 from moderator import hookspecs
 from moderator.contract import checked_class, checked_signals
-from moderator.errors import ModeratorError, PluginError
+from moderator.errors import PluginError
+from moderator.media.files import told
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.settings import Settings
 from moderator.types import PluginFailure, SignalSpec
@@ -123,7 +124,7 @@ class PluginHost:
             try:
                 plugins[entry.name] = entry.load()
             except _FAILURES as error:
-                failures.append(PluginFailure(entry.name, "load", _reason(error)))
+                failures.append(PluginFailure(entry.name, "load", told(error)))
         failures.extend(
             PluginFailure(
                 name, "load", "named in allow_plugins, but no installed package has this entry point"
@@ -139,7 +140,7 @@ class PluginHost:
         return {**self._embedders, **self._detectors, **self._extractors}
 
     def _fail(self, plugin: str, stage: str, error: BaseException | str) -> None:
-        reason = error if isinstance(error, str) else _reason(error)
+        reason = error if isinstance(error, str) else told(error)
         self._failures.append(PluginFailure(plugin, stage, reason))
 
     def _register(
@@ -206,7 +207,7 @@ class PluginHost:
             specs = checked_signals(detector)
             self._check_ranges(specs)
         except _FAILURES as error:
-            raise PluginError(f"{kind.name}: {_reason(error)}") from error
+            raise PluginError(f"{kind.name}: {told(error)}") from error
         self._signals.update({spec.name: (spec, kind.name) for spec in specs})
         self._detectors[kind.name] = detector
         self._origins[kind.name] = self._origin(owner)
@@ -221,7 +222,7 @@ class PluginHost:
         try:
             return kind(self._settings.plugins.get(kind.name))
         except _FAILURES as error:
-            raise PluginError(f"{kind.name}: {_reason(error)}") from error
+            raise PluginError(f"{kind.name}: {told(error)}") from error
 
     def _check_ranges(self, specs: Iterable[SignalSpec]) -> None:
         """Two detectors may emit the same signal, but a threshold must mean the same in both."""
@@ -271,8 +272,3 @@ def _order(entry: EntryPoint) -> tuple[bool, str, str]:
 
 def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
-
-
-def _reason(error: BaseException) -> str:
-    """Errors raised on purpose speak for themselves; others need their type to make sense."""
-    return str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"

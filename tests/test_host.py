@@ -311,3 +311,8 @@ def test_plugin_error_text_is_not_prefixed_with_its_type() -> None:
 
     host = PluginHost({"a": plugin(register_detectors=fail)})
     assert reasons(host) == ["a/register_detectors: install the extra"]
+
+
+def test_reasons_have_no_addresses() -> None:
+    host = PluginHost({"w": plugin(register_detectors=lambda: [object()])})
+    assert reasons(host) == ["w/construct: <object object> is not a subclass of Detector"]

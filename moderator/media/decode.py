@@ -13,7 +13,7 @@ import PIL.Image
 
 from moderator.errors import MediaError
 from moderator.media import audio, image
-from moderator.media.files import printable, read_file
+from moderator.media.files import printable, read_file, told
 from moderator.media.sniff import UNKNOWN, sniff
 from moderator.media.text import normalise
 from moderator.media.windows import windows
@@ -54,7 +54,7 @@ def decode(item: Item, limits: Limits) -> DecodedItem:
         except MediaError as error:
             done.problems.append(str(error))
         except Exception as error:  # noqa: BLE001 - decoders raise anything, and content must never stop a run
-            done.problems.append(f"cannot be decoded: {type(error).__name__}: {error}")
+            done.problems.append(f"cannot be decoded: {told(error)}")
         contents += done.contents
         digests.append(done.digest)
         problems += [printable(f"{name}: {problem}") for problem in done.problems]

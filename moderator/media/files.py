@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from moderator.errors import MediaError
+from moderator.errors import MediaError, ModeratorError
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{4,}")
 
 
 def printable(text: str | Path) -> str:
     """``text`` such that any terminal, file or database can hold it: controls and undecodable bytes of
     file names become escapes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+
+
+def told(error: BaseException) -> str:
+    """What ``error`` says, the same in every run: objects it mentions lose their addresses. Errors raised on
+    purpose speak for themselves; others need their type to make sense."""
+    text = _ADDRESS.sub("", str(error))
+    if isinstance(error, ModeratorError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:

@@ -12,6 +12,7 @@ import torch
 
 from moderator.contract import problem_with_extracts
 from moderator.errors import ModeratorError
+from moderator.media.files import told
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.types import Content, Embedding, Evidence, Modality, Signal
 
@@ -195,7 +196,5 @@ def extractor_worker(extractor: Extractor, device: str, timeout: float) -> Worke
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, ModeratorError):
-        return text
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+    text = " ".join(told(error).split())
+    return text if isinstance(error, ModeratorError) else text[:300]

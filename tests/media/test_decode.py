@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,17 @@ def test_no_bytes_can_raise(body: bytes, head: bytes) -> None:
     for parts in ({"text": data}, {"image": data}, {"audio": data}, {"video": data}):
         done = decode(Item.of(**parts), LIMITS)  # type: ignore[arg-type]
         assert done.contents or done.problems
+
+
+def test_a_corrupt_picture_has_a_reason_without_an_address() -> None:
+    assert judge(image=b"\x89PNG\r\n\x1a\n\0\0\0\0JUNK").problems == ("image[0]: not a readable PNG",)
+
+
+def test_objects_in_reasons_have_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: bytes, limits: Limits) -> Any:
+        raise OSError(f"cannot seek in {io.BytesIO(data)!r}")
+
+    monkeypatch.setattr("moderator.media.image.decode_image", fail)
+    assert judge(image=encoded(quadrants(), "PNG")).problems == (
+        "image[0]: cannot be decoded: OSError: cannot seek in <_io.BytesIO object>",
+    )
