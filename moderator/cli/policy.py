@@ -26,9 +26,10 @@ class _Installed:
     policies: Mapping[str, Traversable]
     origins: Mapping[str, str]
     signals: Sequence[SignalSpec]
+    blocked: Sequence[str]
 
     def load(self, files: PolicyFiles) -> Policy:
-        loaded = load_policy(files.source, DEFAULT.names, self.signals, files.shown)
+        loaded = load_policy(files.source, DEFAULT.names, self.signals, files.shown, blocked=self.blocked)
         if files.name in self.policies and loaded.name != files.name:
             raise PolicyError(
                 [f"{files.shown}:1: name is {loaded.name!r}, but its file is called {files.name!r}"]
@@ -39,7 +40,12 @@ class _Installed:
 def _installed() -> _Installed:
     host = PluginHost.discover(load_settings())
     signals = [spec for detector in host.detectors.values() for spec in detector.signals]
-    return _Installed(host.policies, host.origins, signals)
+    if host.failures:  # a policy may lack just that plugin's signals
+        from moderator.cli.verdict_view import failure_lines
+
+        for line in failure_lines(host.failures):
+            click.echo(line, err=True)
+    return _Installed(host.policies, host.origins, signals, tuple(host.blocked))
 
 
 @click.group()

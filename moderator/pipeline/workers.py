@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -76,7 +78,8 @@ class Worker(Generic[T]):
 
     def _load(self) -> None:
         try:
-            self.plugin.load(self._device)
+            with redirect_stdout(sys.stderr):  # standard output may be a stream of verdicts
+                self.plugin.load(self._device)
         except _FAILURES as error:
             self._off = f"{self.plugin.name}: cannot be loaded: {_said(error)}"
             return
