@@ -14,7 +14,7 @@ import PIL.Image
 from moderator.errors import MediaError
 from moderator.media import audio, image
 from moderator.media.files import printable, read_file, told
-from moderator.media.sniff import UNKNOWN, sniff
+from moderator.media.sniff import HEAD, UNKNOWN, document, sniff
 from moderator.media.text import normalise
 from moderator.media.windows import windows
 from moderator.settings import Limits
@@ -110,6 +110,8 @@ def _text(done: _Part, part: Part) -> None:
         if len(encoded) > done.limits.max_bytes:
             limit = done.limits.max_bytes
             raise MediaError(f"{len(encoded):,} bytes of text, the limit is {limit:,} (max_bytes)")
+    if kind := document(text[:HEAD].encode("utf-8", "surrogatepass")):
+        raise MediaError(f"not text (bytes look like {kind})")
     cut = windows(text, done.limits)
     for start, end in cut.spans:
         piece = text[start:end]
