@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -58,12 +59,14 @@ def read_text(
         lines = filled(path) if path.suffix == ".toml" else _lines(path)
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line) if isinstance(line, str) else line
+                row: Any = json.loads(line) if isinstance(line, str) else line
                 dataset, text = str(row["dataset"]), str(row["text"])
                 group = str(row.get("group", ""))
                 known = {name: float(value) for name, value in row["labels"].items() if name in labels}
                 weak = int(row.get("weak", 0))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except KeyError as error:
+                raise TrainingError(f"{path}:{number}: not a labelled text: no key {error}") from error
+            except (ValueError, TypeError, AttributeError) as error:
                 raise TrainingError(f"{path}:{number}: not a labelled text: {error!r}") from error
             if dataset in leave_out or (only is not None and dataset not in only) or not known:
                 continue
