@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,8 @@ from moderator.types import Content, Embedding, Modality, Signal
 
 TOLERANCE: Final = 1e-5
 """How far float32 results of the same content may differ, absolute and relative."""
-_HALF_TOLERANCE: Final = 2e-3
+_HALF_TOLERANCE: Final = 0.02
+"""The same for tokens that are given, or were computed, in half precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ Same = Callable[[Any, Any], str]
 
 def _kind(plugin: Plugin) -> tuple[Run, CheckOne, Same]:
     if isinstance(plugin, Embedder):
-        return plugin.embed_batch, lambda one, content: _check_embedding(one, content, plugin.dim), _differ
+        same = partial(_differ, plugin.precision)
+        return plugin.embed_batch, lambda one, content: _check_embedding(one, content, plugin.dim), same
     if isinstance(plugin, Detector):
         specs = {spec.name: (spec.low, spec.high) for spec in plugin.signals}
         return plugin.detect_batch, lambda one, content: _check_signals(one, content, specs), _differ_signals
@@ -239,11 +242,12 @@ def _numbers(embedding: Embedding) -> NDArray[np.float32]:
     return np.asarray(embedding.tokens.detach().cpu().float().numpy())
 
 
-def _differ(left: Embedding, right: Embedding) -> str:
+def _differ(precision: str, left: Embedding, right: Embedding) -> str:
     a, b = _numbers(left), _numbers(right)
     if a.shape != b.shape:
         return f"shapes {a.shape} and {b.shape}"
-    tolerance = TOLERANCE if left.tokens.dtype.itemsize >= 4 else _HALF_TOLERANCE
+    full = precision == "float32" and left.tokens.dtype.itemsize >= 4
+    tolerance = TOLERANCE if full else _HALF_TOLERANCE
     if not np.allclose(a, b, rtol=tolerance, atol=tolerance):
         return f"tokens differ by up to {np.abs(a - b).max():.2g}"
     if not np.array_equal(left.spans, right.spans) or left.truncated != right.truncated:

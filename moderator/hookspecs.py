@@ -30,7 +30,7 @@ def register_detectors() -> Iterable[type[Detector]]:  # type: ignore[empty-body
 
 @hookspec
 def register_extractors() -> Iterable[type[Extractor]]:  # type: ignore[empty-body]
-    """Return extractor classes. Used by ``moderator_ocr``."""
+    """Return extractor classes. Used by ``moderator_ocr``, ``moderator_speech``."""
 
 
 @hookspec

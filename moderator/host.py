@@ -237,6 +237,8 @@ class PluginHost:
 
     def _add_extractor(self, owner: str, made: object) -> None:
         kind = checked_class(made, Extractor)  # type: ignore[type-abstract]
+        if not kind.usable(self._settings.plugins.get(kind.name, {})):
+            return
         self._extractors[kind.name] = self._construct(owner, kind)
         self._origins[kind.name] = self._origin(owner)
 

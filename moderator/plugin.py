@@ -64,6 +64,12 @@ class Embedder(Plugin):
     """Turns each content into a sequence of tokens that the fusion classifier reads."""
 
     @property
+    def precision(self) -> str:
+        """What its numbers are computed in, as torch calls it. Available after ``load``. Verdicts name it
+        where it is not ``float32``; the fingerprint does not, since the embedder is the same."""
+        return "float32"
+
+    @property
     @abstractmethod
     def dim(self) -> int:
         """Width of the tokens. Available after ``load``."""
@@ -148,6 +154,17 @@ class Detector(Plugin):
 class Extractor(Plugin):
     """Makes content of another modality that is judged with the rest: the text in a picture, the words in
     a clip. What an extractor that is installed could not read is not judged in full."""
+
+    clears: bool = False
+    """Whether content counts as judged once this extractor has read it, as with detectors. For extractors
+    that read what makes content of their modality harmful (the words in a clip), not for those that read a
+    part of it (the writing in a picture)."""
+
+    @classmethod
+    def usable(cls, options: Mapping[str, Any]) -> bool:
+        """Whether there is anything to read with, given its table of ``moderator.toml``. Where not, the
+        extractor is left out as if it were not installed: for one whose models come from elsewhere."""
+        return True
 
     @abstractmethod
     def extract_batch(self, contents: Sequence[Content]) -> list[list[Content]]:

@@ -32,9 +32,9 @@ class Limits:
     max_pixels: int = 64_000_000
     """Width × height of one frame, from the header, before decoding."""
     max_frames: int = 10_000
-    """Frames of an animation, from the header."""
+    """Frames of an animation, from the header; videos are bounded by their seconds."""
     max_seconds: float = 4 * 3600.0
-    """Length of one audio part, seconds."""
+    """Length of one audio or video part, seconds."""
     text_window: int = 800
     """Characters of the original per text window."""
     text_overlap: int = 80
@@ -43,10 +43,12 @@ class Limits:
     """Windows looked at per text part; the default covers 288,000 characters."""
     frames: int = 8
     """Frames looked at per animation, first and last included."""
+    video_frames: int = 16
+    """Frames looked at per picture track of a video, first and last included."""
     audio_window: float = 10.0
     """Seconds per audio window."""
     audio_windows: int = 30
-    """Windows looked at per audio part; the default covers 5 minutes."""
+    """Windows looked at per audio part or sound track of a video; the default covers 5 minutes."""
     image_side: int = 1024
     """Decoded frames are shrunk so that the longer side is at most this many pixels."""
 

@@ -118,8 +118,8 @@ def _as_path(modality: Modality, value: Any) -> Any:
 class Content:
     """One decoded, bounded piece of a part: what plugins receive.
 
-    A long text is several contents (windows), an animation one per sampled frame, a long clip one
-    per window, so that no plugin ever sees unbounded input. A picture whose transparency hides something
+    A long text is several contents (windows), an animation or a video one per sampled frame, a long clip
+    one per window, so that no plugin ever sees unbounded input. A picture whose transparency hides something
     is several contents of one span.
 
     ``data``: text ``str`` (the original characters); image uint8 ``(H, W, 3)`` RGB; audio float32
@@ -127,7 +127,7 @@ class Content:
     ``normalised``: text only, the form models read; ``offsets[i]`` is the index in ``data`` of the
     character that normalised character ``i`` came from (int32 ``(len(normalised),)``).
     ``part``: index into ``Item.parts``. ``span``: what it covers of that part: characters
-    ``(start, end)`` for text, seconds for audio and animations, ``(0, 0)`` for still images.
+    ``(start, end)`` for text, seconds for audio, animations and videos, ``(0, 0)`` for still images.
     """
 
     modality: Modality
@@ -156,7 +156,11 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where in an item something was found: ``span`` in characters, seconds or pixels of part ``part``."""
+    """Where in an item something was found: ``span`` in characters, seconds or pixels of part ``part``.
+
+    Detectors give pixels for any picture; for frames of animations and videos a verdict has the seconds
+    instead, and the pixels in ``detail``.
+    """
 
     source: str
     part: int
@@ -201,7 +205,7 @@ class Verdict:
     ``content_digests``: SHA-256 of each part's original bytes, in order of ``Item.parts``
     (``""`` where they could not be read).
     ``embedders``: name → fingerprint, of the embedders the checkpoint names and of the extractors that read
-    the item's parts.
+    the item's parts; with ``:bfloat16`` or the like where not computed in float32.
     """
 
     item_id: str

@@ -1,8 +1,9 @@
-"""What tests share: both databases, each test with an empty one of its own."""
+"""What tests share: both databases, each test with an empty one of its own; a voice."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 import warnings
@@ -66,3 +67,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
     make: Callable[[], str] = request.getfixturevalue("new_postgresql")
     return make()
+
+
+@pytest.fixture(scope="session")
+def espeak() -> None:
+    """espeak-ng is there; the test is skipped otherwise."""
+    if shutil.which("espeak-ng") is None:
+        reason = "espeak-ng is not installed (apt-get install espeak-ng)"
+        if os.environ.get("MODERATOR_NO_SKIP") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)

@@ -17,7 +17,7 @@ from moderator import Action, Item, Moderator
 from moderator.errors import CheckpointError, PolicyError, SettingsError
 from moderator.settings import Settings
 from tests.media.files import encoded, quadrants, sound, tone
-from tests.pipeline.small_model import BENIGN, HARMFUL, small_model
+from tests.pipeline.small_model import AGREE, BENIGN, HARMFUL, small_model
 
 HARM = "i will stab you with a knife"
 PNG = encoded(quadrants(), "PNG")
@@ -56,7 +56,7 @@ def test_check_takes_every_kind_of_picture(moderator: Moderator, tmp_path: Path)
     verdicts = [moderator.check(text=BENIGN[0], image=each) for each in given]
     assert {verdict.degraded for verdict in verdicts} == {()}
     for verdict in verdicts[1:]:
-        assert verdict.scores == pytest.approx(dict(verdicts[0].scores), abs=1e-5)
+        assert verdict.scores == pytest.approx(dict(verdicts[0].scores), abs=AGREE)
 
 
 def test_check_takes_every_kind_of_sound(moderator: Moderator, tmp_path: Path) -> None:

@@ -59,31 +59,30 @@ def calibrate(
     """
     settings = load_settings(model=model, policy=policy)
     from moderator.errors import TrainingError
+    from moderator.pipeline.models import labels_of
     from moderator.pipeline.moderator import Moderator
     from moderator.policy.catalogue import find_policy
     from moderator.policy.load import load_policy
-    from moderator.taxonomy import DEFAULT
     from moderator.train.evaluate import scorer, scores_of
     from moderator.train.examples import read_text
     from moderator.train.thresholds import find_thresholds, with_thresholds
 
-    rows = read_text(
-        files, labels=DEFAULT.names, only=sources or None, leave_out=leave_out, max_per_source=limit
-    )
+    labels = labels_of(settings.model)
+    rows = read_text(files, labels=labels, only=sources or None, leave_out=leave_out, max_per_source=limit)
     rows = [row for row in rows if split in ("all", row.split)]
     with Moderator.load(settings=settings) as moderator:
 
         def progress(done: int, total: int) -> None:
             click.echo(f"\r{done}/{total}", err=True, nl=done == total)
 
-        scores = scores_of(scorer(moderator), rows, DEFAULT.names, progress=progress)
+        scores = scores_of(scorer(moderator), rows, labels, progress=progress)
         signals = [spec for each in moderator.host.detectors.values() for spec in each.signals]
         found = find_policy(settings.policy, moderator.host.policies)
         lost = moderator.host.lost
     thresholds = find_thresholds(
         rows,
         scores,
-        DEFAULT.names,
+        labels,
         precisions={Action.BLOCK: block, Action.REVIEW: review},
         prevalence=prevalence,
         missing=lambda said: click.echo(said, err=True),
@@ -91,7 +90,7 @@ def calibrate(
     if not thresholds:
         raise TrainingError("no label reaches the precision asked for; nothing is changed")
     text, before = with_thresholds(found.source.read_bytes().decode("utf-8"), thresholds)
-    load_policy(text.encode(), DEFAULT.names, signals, found.shown, failed=lost)
+    load_policy(text.encode(), labels, signals, found.shown, failed=lost)
     shown = [
         {
             "id": each.rule,

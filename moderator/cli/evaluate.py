@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moderator.pipeline.moderator import Moderator
+    from moderator.train.evaluate import Score
     from moderator.train.examples import Example
 
 _FIGURES = ("source", "label", "rows", "positives", "auroc", "auprc", "f1", "accuracy", "recall", "ece")
 _ALARMS = ("term", "group", "lang", "rows", "alarms", "rate")
+_ABLATIONS = ("without", "label", "rows", "positives", "auroc", "auroc_without", "auprc", "auprc_without")
 _EVASIONS = ("evasion", "label", "lang", "rows", "clean", "evaded", "lost")
 
 
@@ -37,11 +39,11 @@ _EVASIONS = ("evasion", "label", "lang", "rows", "clean", "evaded", "lost")
 @click.option("--threshold", default=0.5, show_default=True, help="For F1, accuracy, recall, false alarms.")
 @click.option(
     "--show",
-    type=click.Choice(["figures", "false-alarms", "evasions"]),
+    type=click.Choice(["figures", "false-alarms", "evasions", "ablation"]),
     default="figures",
     show_default=True,
     help="What to print: figures by source and label; false alarms on harmless texts that name a group; "
-    "recall of harmful texts in evasive spellings.",
+    "recall of harmful texts in evasive spellings; figures without each embedder and extractor.",
 )
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Also write all of it as HTML here."
@@ -67,26 +69,27 @@ def evaluate(
     FILES are labelled texts (.jsonl or .jsonl.zst) or, with --modality image or audio, media manifests.
     Labels a row does not have are unknown and left out. --json has the bounds of AUROC and AUPRC as well.
     """
-    if show != "figures" and modality != "text":
+    if show in ("false-alarms", "evasions") and modality != "text":
         raise click.UsageError(f"--show {show} is for texts")
     settings = load_settings(model=model, device=device)
+    from moderator.pipeline.models import labels_of
     from moderator.pipeline.moderator import Moderator
-    from moderator.taxonomy import DEFAULT
-    from moderator.train.evaluate import figures_of
+    from moderator.train.ablation import ablations
+    from moderator.train.evaluate import figures_of, scorer, scorer_without
     from moderator.train.examples import at_most
     from moderator.train.identity import false_alarms
     from moderator.train.report import Evaluation, write_html
     from moderator.train.robustness import recall_under_evasions
 
-    read = _read(files, modality, sources)
+    text, labels = modality == "text", labels_of(settings.model)
+    read = _read(files, modality, sources, labels)
     kept = at_most([each for each in read if split in ("all", each.split)], limit)
-    text, labels = modality == "text", DEFAULT.names
     with Moderator.load(settings=settings) as moderator:
-        scores = _scores(moderator, kept)
+        scores = _scores(moderator, kept, scorer(moderator))
         asked = text and (report is not None or show == "evasions")
         evasions = (
             recall_under_evasions(
-                lambda copies, name: _scores(moderator, copies, f"{name}: "),
+                lambda copies, name: _scores(moderator, copies, scorer(moderator), f"{name}: "),
                 kept,
                 scores,
                 labels,
@@ -96,6 +99,18 @@ def evaluate(
             else []
         )
         digest = moderator.checkpoint.digest
+        readers = [name for name, reads in moderator.readers.items() if reads is Modality(modality)]
+        parts = (
+            ablations(
+                lambda name: _scores(moderator, kept, scorer_without(moderator, name), f"without {name}: "),
+                readers,
+                kept,
+                scores,
+                labels,
+            )
+            if show == "ablation"
+            else []
+        )
     figures = figures_of(kept, scores, labels, threshold=threshold)
     alarms = false_alarms(kept, scores, labels, threshold=threshold) if text else []
     rows: dict[str, tuple[list[dict[str, Any]], Sequence[str]]] = {
@@ -110,6 +125,10 @@ def evaluate(
                 for e in evasions
             ],
             _EVASIONS,
+        ),
+        "ablation": (
+            [{"id": f"{a.without}/{a.label}", **{k: _short(v) for k, v in asdict(a).items()}} for a in parts],
+            _ABLATIONS,
         ),
     }
     print_rows(rows[show][0], rows[show][1], as_json=as_json, empty="no labelled rows")
@@ -128,13 +147,14 @@ def evaluate(
         click.echo(f"report in {report}", err=True)
 
 
-def _read(files: Sequence[Path], modality: str, sources: Sequence[str]) -> list[Example]:
-    from moderator.taxonomy import DEFAULT
+def _read(
+    files: Sequence[Path], modality: str, sources: Sequence[str], labels: Sequence[str]
+) -> list[Example]:
     from moderator.train.examples import read_text
     from moderator.train.media_manifest import read_manifest
 
     if modality == "text":
-        return read_text(files, labels=DEFAULT.names, only=sources or None)
+        return read_text(files, labels=labels, only=sources or None)
     return [
         each
         for file in files
@@ -142,11 +162,16 @@ def _read(files: Sequence[Path], modality: str, sources: Sequence[str]) -> list[
     ]
 
 
-def _scores(moderator: Moderator, examples: Sequence[Example], what: str = "") -> NDArray[np.float64]:
-    from moderator.taxonomy import DEFAULT
-    from moderator.train.evaluate import scorer, scores_of
+def _short(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _scores(
+    moderator: Moderator, examples: Sequence[Example], score: Score, what: str = ""
+) -> NDArray[np.float64]:
+    from moderator.train.evaluate import scores_of
 
     def progress(done: int, total: int) -> None:
         click.echo(f"\r{what}{done}/{total}", err=True, nl=done == total)
 
-    return scores_of(scorer(moderator), examples, DEFAULT.names, progress=progress)
+    return scores_of(score, examples, moderator.checkpoint.config.labels, progress=progress)

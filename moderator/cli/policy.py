@@ -13,9 +13,9 @@ import click
 from moderator.cli.output import json_option, print_json, print_rows
 from moderator.errors import PolicyError
 from moderator.host import PluginHost
+from moderator.pipeline.models import labels_of
 from moderator.policy import CaseResult, Policy, PolicyFiles, find_policy, load_cases, load_policy, run_cases
 from moderator.settings import load_settings
-from moderator.taxonomy import DEFAULT
 from moderator.types import SignalSpec
 
 
@@ -26,10 +26,12 @@ class _Installed:
     policies: Mapping[str, Traversable]
     origins: Mapping[str, str]
     signals: Sequence[SignalSpec]
+    labels: Sequence[str]
+    """Of the configured model."""
     blocked: Sequence[str]
 
     def load(self, files: PolicyFiles) -> Policy:
-        loaded = load_policy(files.source, DEFAULT.names, self.signals, files.shown, blocked=self.blocked)
+        loaded = load_policy(files.source, self.labels, self.signals, files.shown, blocked=self.blocked)
         if files.name in self.policies and loaded.name != files.name:
             raise PolicyError(
                 [f"{files.shown}:1: name is {loaded.name!r}, but its file is called {files.name!r}"]
@@ -38,14 +40,16 @@ class _Installed:
 
 
 def _installed() -> _Installed:
-    host = PluginHost.discover(load_settings())
+    settings = load_settings()
+    labels = labels_of(settings.model)
+    host = PluginHost.discover(settings, labels)
     signals = [spec for detector in host.detectors.values() for spec in detector.signals]
     if host.failures:  # a policy may lack just that plugin's signals
         from moderator.cli.verdict_view import failure_lines
 
         for line in failure_lines(host.failures):
             click.echo(line, err=True)
-    return _Installed(host.policies, host.origins, signals, tuple(host.blocked))
+    return _Installed(host.policies, host.origins, signals, labels, tuple(host.blocked))
 
 
 @click.group()
@@ -140,7 +144,7 @@ def _problems(wanted: str, installed: _Installed) -> list[str]:
         files = find_policy(wanted, installed.policies)
         loaded = installed.load(files)
         if files.cases is not None:
-            load_cases(files.cases, loaded, DEFAULT.names, installed.signals)
+            load_cases(files.cases, loaded, installed.labels, installed.signals)
     except PolicyError as error:
         return list(error.problems)
     return []
@@ -187,7 +191,7 @@ def _run(wanted: str, cases: Path | None, installed: _Installed) -> tuple[str, l
             [f"{files.shown}:1: no test cases; write cases/{files.name}.yaml beside it or give --cases FILE"]
         )
     shown = str(source)
-    found = load_cases(source, loaded, DEFAULT.names, installed.signals, shown)
+    found = load_cases(source, loaded, installed.labels, installed.signals, shown)
     return shown, run_cases(loaded, found, installed.signals)
 
 

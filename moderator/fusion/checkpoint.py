@@ -13,12 +13,10 @@ from safetensors.torch import save_file
 from moderator.errors import CheckpointError
 from moderator.fusion.calibration import Calibration
 from moderator.fusion.config import FusionConfig
+from moderator.fusion.metadata import FORMAT, METADATA, read_metadata
 from moderator.fusion.model import FusionModel, build
 from moderator.taxonomy import Taxonomy
 from moderator.weights import sha256_of
-
-FORMAT = "moderator-fusion-1"
-METADATA = "moderator"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,20 +49,16 @@ def save_checkpoint(path: Path, model: FusionModel, calibration: Calibration) ->
 
 
 def load_checkpoint(path: Path, taxonomy: Taxonomy, device: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint. Raises ``CheckpointError`` if it is missing, damaged, of another format, or
-    trained for another taxonomy."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no fusion checkpoint there; train one with 'moderator train'")
+    """Read a checkpoint, which may know labels beyond those of the taxonomy. Raises ``CheckpointError`` if
+    it is missing, damaged, of another format, or trained for another taxonomy."""
+    metadata = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {metadata.get('format')!r}, this software reads {FORMAT!r}")
     config = FusionConfig.from_json(json.dumps(metadata.get("config")))
-    if config.taxonomy != taxonomy.version or config.labels != taxonomy.names:
+    if config.taxonomy != taxonomy.version or config.labels[: len(taxonomy)] != taxonomy.names:
         raise CheckpointError(
             f"{path}: trained for taxonomy {config.taxonomy} {list(config.labels)}, "
             f"this software uses {taxonomy.version} {list(taxonomy.names)}"

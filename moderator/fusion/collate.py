@@ -14,10 +14,12 @@ from moderator.types import Source
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One input of the fusion model: embedder name → tokens ``(T, dim)`` and where they came from."""
+    """One input of the fusion model: embedder name → tokens ``(T, dim)`` and where they came from.
+    ``language``: of the text in it, as ``language_of`` names it; it chooses the calibration."""
 
     tokens: Mapping[str, Tensor]
     sources: Mapping[str, Source]
+    language: str = ""
 
     @property
     def length(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderator.errors import MediaError
+from moderator.media.containers import missing_bytes
 from moderator.media.files import told
 from moderator.settings import Limits
 
@@ -22,6 +23,10 @@ _SILENCE = 1e-5  # peak, -100 dB
 _CANCELLED = 0.25  # a mix this much quieter than its loudest channel has cancelled itself out
 _LEAD = 8 * 1152  # frames: eight of MP3's
 _SLACK = 0.1  # seconds a header may be wrong by: encoders pad
+
+
+class SilenceError(MediaError):
+    """There is sound by its length, but nothing is heard in any of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +59,7 @@ def decode_audio(data: bytes, limits: Limits) -> Clips:
 
     with Forward(io.BytesIO(data)) as file:
         rate, channels, frames = int(file.samplerate), int(file.channels), int(file.frames)
-        _check(rate, channels, frames, limits)
+        check_sound(rate, channels, frames, limits)
 
         def read(start: int, count: int) -> NDArray[np.float32]:
             if file.tell() != start:
@@ -67,12 +72,12 @@ def decode_audio(data: bytes, limits: Limits) -> Clips:
                 block = file.read(min(left, _BLOCK // channels), dtype="float32", always_2d=True)
                 if not len(block):
                     break
-                blocks.append(_mono(block))
+                blocks.append(mono(block))
                 left -= len(block)
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
-        clips = _windows(read, rate, frames, limits)
-    missing = _missing_bytes(data)
+        clips = sampled(read, rate, frames, limits)
+    missing = missing_bytes(data)
     if missing and not clips.problem:
         return Clips(clips.clips, clips.coverage, f"truncated: {missing:,} bytes of audio are missing")
     return clips
@@ -88,9 +93,9 @@ def from_samples(value: Any, limits: Limits) -> Clips:
             info = np.iinfo(block.dtype)
             middle = 0.0 if info.min < 0 else (info.max + 1) / 2
             block = (block.astype(np.float64) - middle) / (float(info.max) + 1 - middle)
-        return _mono(block.astype(np.float32).reshape(len(block), -1))
+        return mono(block.astype(np.float32).reshape(len(block), -1))
 
-    return _windows(read, rate, len(samples), limits)
+    return sampled(read, rate, len(samples), limits)
 
 
 def samples_digest(value: Any, limits: Limits) -> str:
@@ -116,11 +121,12 @@ def _checked_samples(value: Any, limits: Limits) -> tuple[NDArray[Any], int]:
     if samples.nbytes > limits.max_bytes:
         raise MediaError(f"{samples.nbytes:,} bytes, the limit is {limits.max_bytes:,} (max_bytes)")
     channels = samples.shape[1] if samples.ndim == 2 else 1
-    _check(int(rate), channels, len(samples), limits)
+    check_sound(int(rate), channels, len(samples), limits)
     return samples, int(rate)
 
 
-def _check(rate: int, channels: int, frames: int, limits: Limits) -> None:
+def check_sound(rate: int, channels: int, frames: int, limits: Limits) -> None:
+    """``MediaError`` if sound of this kind is empty, absurd or beyond the limits."""
     if not _RATES[0] <= rate <= _RATES[1]:
         raise MediaError(f"{rate} Hz, must be between {_RATES[0]:,} and {_RATES[1]:,}")
     if frames <= 0 or channels == 0:
@@ -133,7 +139,8 @@ def _check(rate: int, channels: int, frames: int, limits: Limits) -> None:
         )
 
 
-def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
+def mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(n, channels)`` → ``(n,)``, mixed. Raises ``MediaError`` for samples that are not finite."""
     if not np.isfinite(block).all():
         raise MediaError("holds NaN or infinite samples")
     if block.shape[1] == 1:
@@ -146,10 +153,10 @@ def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
     return mixed
 
 
-def _windows(
-    read: Callable[[int, int], NDArray[np.float32]], rate: int, frames: int, limits: Limits
-) -> Clips:
-    """Read the windows. A source that ends early or fails gives what came before it and a problem."""
+def sampled(read: Callable[[int, int], NDArray[np.float32]], rate: int, frames: int, limits: Limits) -> Clips:
+    """Read windows over the whole length with ``read(start, count)``, which gives mono samples.
+
+    A source that ends early or fails gives what came before it and a problem."""
     size = max(1, round(limits.audio_window * rate))
     clips: list[Clip] = []
     covered, problem, loud = 0, "", False
@@ -172,7 +179,7 @@ def _windows(
             problem = f"the header tells of {named:.2f} s but only {found:.2f} s could be read"
             break
     if clips and not loud and not problem:
-        raise MediaError("empty: silence")
+        raise SilenceError("empty: silence")
     if not clips:
         raise MediaError(problem or "empty: no samples")
     return Clips(tuple(clips), min(1.0, covered / frames), problem)
@@ -183,20 +190,3 @@ def _starts(frames: int, size: int, wanted: int) -> list[int]:
         return list(range(0, frames, size))
     last = frames - size
     return [index * last // (wanted - 1) for index in range(wanted)] if wanted > 1 else [0]
-
-
-def _missing_bytes(data: bytes) -> int:
-    """Bytes of sound a WAV header promises beyond the end of the data.
-
-    libsndfile quietly believes the file's size instead. A size of all ones means a live recording
-    whose length was not known, which is no lie.
-    """
-    if data[:4] != b"RIFF":
-        return 0
-    at = 12
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data[at : at + 4] == b"data":
-            return 0 if size >= 0xFFFFFF00 else max(0, at + 8 + size - len(data))
-        at += 8 + size + (size & 1)
-    return 0

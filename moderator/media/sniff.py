@@ -120,7 +120,7 @@ def _binary(head: bytes) -> Sniffed | None:
     for mark, modality, name in _MAGIC:
         if head.startswith(mark):
             return Sniffed(modality, name)
-    for look in (_riff, _base_media, _ogg, _matroska, _bmp, _mpeg_audio):
+    for look in (_riff, _base_media, _ogg, _matroska, _bmp, _mpeg_audio, _transport):
         found = look(head)
         if found is not None:
             return found
@@ -185,11 +185,20 @@ def _mpeg_audio(head: bytes) -> Sniffed | None:
     return None
 
 
+def _transport(head: bytes) -> Sniffed | None:
+    """MPEG-TS: a sync byte every 188 bytes, or every 192 where a time stamp precedes each packet."""
+    for first, step in ((0, 188), (4, 192)):
+        places = range(first, min(len(head), first + 8 * step), step)
+        if len(places) >= 3 and all(head[at] == 0x47 for at in places):
+            return Sniffed(_VIDEO, "MPEG-TS")
+    return None
+
+
 _SUFFIXES = {
     _TEXT: ".txt .text .md",
     _IMAGE: ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .tif .tiff .avif",
     _AUDIO: ".wav .wave .mp3 .flac .ogg .oga .opus",
-    _VIDEO: ".mp4 .m4v .mov .webm .mkv .avi .ogv",
+    _VIDEO: ".mp4 .m4v .mov .webm .mkv .avi .m2ts .ogv",
 }
 _CLAIMS = {suffix: modality for modality, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 

@@ -14,7 +14,7 @@ from moderator.pipeline.extracts import joined, prepared
 from moderator.pipeline.scorer import Scorer
 from moderator.pipeline.views import ItemView, views_of
 from moderator.pipeline.workers import Failed, Worker
-from moderator.plugin import Detector
+from moderator.plugin import Detector, Embedder, Extractor
 from moderator.policy.evaluate import Evaluator
 from moderator.settings import Limits
 from moderator.types import (
@@ -36,6 +36,8 @@ _MEDIA_WEIGHT = 4096
 """How many characters a frame or a clip weighs: both are megabytes."""
 _AHEAD = 16
 """Items decoded ahead by threads."""
+_AHEAD_VIDEO = 2
+"""As many where there are videos among them, each a hundred megabytes of frames and sound."""
 _MAX_EVIDENCE = 256
 """Places detectors may name in one item: enough for a person, and no flood from a text of listed words."""
 _SHOWN = 0.5
@@ -56,7 +58,7 @@ class _Findings:
     """The post's own text and what was read out of its other parts, as one: last in ``contents``, and for
     the model alone, since detectors see its pieces."""
     cleared: set[int] = field(default_factory=set)
-    """Contents a detector has looked at that may clear them."""
+    """Contents that a detector or an extractor has looked at which may clear them."""
     readers: dict[str, str] = field(default_factory=dict)
     """Extractors that read its parts, with their fingerprints: what they read, the scores depend on."""
     signals: dict[str, float] = field(default_factory=dict)
@@ -105,6 +107,10 @@ class Judge:
         self._trained = {spec.modality for spec in config.embedders}
         self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
+        for worker in embedders:
+            assert isinstance(worker.plugin, Embedder)  # noqa: S101 - for mypy
+            if worker.plugin.precision != "float32":
+                self._fingerprints[worker.plugin.name] += f":{worker.plugin.precision}"
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict per item, in order. Memory is bounded by the group in hand, not by the batch."""
@@ -136,15 +142,23 @@ class Judge:
         if self._executor is None or only_text:
             yield from map(one, items)
             return
-        for begin in range(0, len(items), _AHEAD):
-            yield from self._executor.map(one, items[begin : begin + _AHEAD])
+        begin = 0
+        while begin < len(items):
+            ahead = items[begin : begin + _AHEAD]
+            if any(part.modality is Modality.VIDEO for item in ahead for part in item.parts):
+                ahead = ahead[:_AHEAD_VIDEO]
+            yield from self._executor.map(one, ahead)
+            begin += len(ahead)
 
     def _extract(self, findings: Sequence[_Findings]) -> None:
         for worker in self.extractors:
+            assert isinstance(worker.plugin, Extractor)  # noqa: S101 - for mypy
             for found, index, result in _run(worker, findings):
                 if isinstance(result, Failed):
                     found.failed(index, result.reason)
                     continue
+                if worker.plugin.clears:
+                    found.cleared.add(index)
                 found.readers[worker.plugin.name] = worker.plugin.fingerprint
                 origin = found.contents[index]
                 for extract in result:
@@ -170,7 +184,7 @@ class Judge:
                     found.failed(index, reason)
                 if content.modality not in self._trained:
                     found.failed(index, f"the model is not trained for {content.modality.value}")
-            # what was read out of a part does not clear it: nobody has looked at the rest of the picture
+            # what was read out of a part does not clear it by itself: nobody may have looked at the rest
             own = dict(enumerate(found.embeddings[: len(found.decoded.contents)]))
             used = {name for given in own.values() for name in given}
             weak = {name for index, given in own.items() if index not in found.cleared for name in given}
@@ -266,10 +280,15 @@ def _run(worker: Worker[T], findings: Sequence[_Findings]) -> Iterable[tuple[_Fi
 
 def _placed(evidence: Evidence, content: Content) -> Evidence:
     """Evidence within a content as evidence within its part: for what was read out of a part, the place it
-    was read at, since its characters are not the part's."""
+    was read at, since its characters are not the part's; for a frame, its seconds, since pixels do not say
+    which of them."""
     if content.source.is_read:
         return Evidence(evidence.source, content.part, content.span, evidence.detail)
     span = tuple(evidence.span)
+    if content.modality is Modality.IMAGE and content.span != (0.0, 0.0):
+        box = ", ".join(f"{edge:g}" for edge in span)
+        detail = f"{evidence.detail} at pixels {box}".strip() if span else evidence.detail
+        return Evidence(evidence.source, content.part, content.span, detail)
     if content.modality is not Modality.IMAGE:
         span = tuple(edge + content.span[0] for edge in span)
     return Evidence(evidence.source, content.part, span, evidence.detail)

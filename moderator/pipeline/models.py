@@ -8,7 +8,9 @@ from pathlib import Path
 
 import moderator.models.default
 from moderator.errors import SettingsError
+from moderator.fusion.metadata import read_labels
 from moderator.settings import Settings
+from moderator.taxonomy import DEFAULT
 
 CHECKPOINT = "fusion.safetensors"
 
@@ -24,6 +26,12 @@ def model_directory(model: str) -> Path:
     if model != "default" and not (path / CHECKPOINT).is_file():
         raise SettingsError(f"model {model!r}: no {CHECKPOINT} there; give 'default' or a trained directory")
     return path
+
+
+def labels_of(model: str) -> tuple[str, ...]:
+    """The labels a model scores; those of the default taxonomy where there is no model to ask."""
+    path = model_path(model) / CHECKPOINT
+    return read_labels(path) if path.is_file() else DEFAULT.names
 
 
 def with_model_weights(settings: Settings, directory: Path, embedders: Sequence[str]) -> Settings:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from copy import copy
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 from moderator import __version__
-from moderator.errors import CheckpointError
+from moderator.errors import CheckpointError, PluginError
 from moderator.fusion.checkpoint import Checkpoint, load_checkpoint
 from moderator.host import PluginHost
 from moderator.pipeline.judge import Judge
@@ -87,12 +88,17 @@ class Moderator:
         settings = with_model_weights(
             settings, directory, [spec.name for spec in checkpoint.config.embedders]
         )
-        host = PluginHost.discover(settings, taxonomy.names)
+        host = PluginHost.discover(settings, checkpoint.config.labels)
         failed = dict.fromkeys(each.plugin for each in host.failures if each.stage != "options")
         files = find_policy(policy or settings.policy, host.policies, tuple(failed))
         signals = [spec for detector in host.detectors.values() for spec in detector.signals]
         rules = load_policy(
-            files.source, taxonomy.names, signals, files.shown, failed=host.lost, blocked=tuple(host.blocked)
+            files.source,
+            checkpoint.config.labels,
+            signals,
+            files.shown,
+            failed=host.lost,
+            blocked=tuple(host.blocked),
         )
         return cls(host, checkpoint, rules, settings, device=device)
 
@@ -127,6 +133,22 @@ class Moderator:
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """Judge a batch of posts; one verdict each, in order, the same whatever the batch."""
         return self._judge.judge(items) if items else []
+
+    def judge_without(self, items: Sequence[Item], plugin: str) -> list[Verdict]:
+        """As ``judge``, with one embedder or extractor left out: what does it bring? Raises ``PluginError``
+        if the model has none of this name."""
+        judge = copy(self._judge)
+        judge.embedders = [each for each in judge.embedders if each.plugin.name != plugin]
+        judge.extractors = [each for each in judge.extractors if each.plugin.name != plugin]
+        if plugin not in self.readers:
+            raise PluginError(f"{plugin}: not among what the model reads with: {', '.join(self.readers)}")
+        return judge.judge(items)
+
+    @property
+    def readers(self) -> Mapping[str, Modality]:
+        """Embedders and extractors in use, and the modality of each."""
+        used = (*self._judge.embedders, *self._judge.extractors)
+        return {each.plugin.name: each.plugin.modality for each in used}
 
     def scan(self, items: Iterable[Item]) -> Iterator[tuple[Item, Verdict]]:
         """Judge a stream of posts, ``settings.batch_size`` at a time, without holding more than that."""

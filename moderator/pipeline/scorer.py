@@ -42,7 +42,8 @@ class Scorer:
             with torch.inference_mode():
                 tokens = collate(views, self._names, self._device)
                 logits = self.checkpoint.model(tokens, len(views))  # (B, C)
-                made: NDArray[np.float64] = self.checkpoint.calibration.probabilities(logits).cpu().numpy()
+                chances = self.checkpoint.calibration.probabilities(logits, [each.language for each in views])
+                made: NDArray[np.float64] = chances.cpu().numpy()
         except RuntimeError:  # torch raises it, and its child for memory, for whatever goes wrong
             if len(views) == 1:
                 return np.full((1, len(self.checkpoint.config.labels)), np.nan)

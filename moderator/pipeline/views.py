@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moderator.fusion.collate import View
+from moderator.media.language import language_of
 from moderator.types import Content, Embedding, Modality
 
 
@@ -43,5 +44,7 @@ def views_of(contents: Sequence[Content], embeddings: Sequence[Mapping[str, Embe
         tokens = {name: each.tokens for index in chosen for name, each in embeddings[index].items()}
         # all as native: training has shown the model nothing else, so that its embeddings of the other
         # sources are still what chance made them
-        views.append(ItemView(View(tokens, {}), tuple(contents[index] for index in chosen)))
+        texts = [contents[index] for index in chosen if contents[index].modality is Modality.TEXT]
+        language = language_of(str(texts[0].data)) if texts else ""
+        views.append(ItemView(View(tokens, {}, language), tuple(contents[index] for index in chosen)))
     return views

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch
 
 from moderator.contract import problem_with_extracts
-from moderator.errors import ModeratorError
+from moderator.errors import CheckpointError, ModeratorError
 from moderator.media.files import told
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.types import Content, Embedding, Evidence, Modality, Signal
@@ -24,6 +24,8 @@ _CHUNK = 1 << 18
 """Contents handed to a plugin at once, in characters; a frame or a clip counts as a full text window.
 Large enough that batches of like lengths fill up, small enough for the time limit to mean something."""
 _MEDIA_SIZE = 1024
+_READ_AT_ONCE = 4 * _MEDIA_SIZE
+"""The same for extractors, which take seconds for one content."""
 _MAX_OVERRUNS = 3
 # a plugin may raise anything, and one that calls sys.exit() must not end a scan; Ctrl-C must
 _FAILURES = (Exception, SystemExit)
@@ -47,15 +49,18 @@ class Worker(Generic[T]):
         device: str,
         timeout: float,
         loaded: Callable[[], None] = lambda: None,
+        chunk: int = _CHUNK,
     ) -> None:
         """``check`` says what is wrong with a result, or nothing; ``loaded`` may refuse the plugin with a
-        ``ModeratorError``, which goes to the caller: a wrong configuration is not a bad item."""
+        ``ModeratorError``, which goes to the caller: a wrong configuration is not a bad item. ``chunk``: how
+        much the plugin is handed at once."""
         self.plugin = plugin
         self._call = call
         self._check = check
         self._device = device
         self._timeout = timeout
         self._loaded = loaded
+        self._chunk = chunk
         self._ready = False
         self._off = ""
         self._overruns = 0
@@ -67,7 +72,7 @@ class Worker(Generic[T]):
         results: list[T | Failed] = [Failed(self._off)] * len(contents)
         # like sizes together: plugins that pad waste less
         order = sorted(range(len(contents)), key=lambda index: len(contents[index].data))
-        for chunk in _chunks(order, contents):
+        for chunk in _chunks(order, contents, self._chunk):
             if self._off:
                 made: list[T | Failed] = [Failed(self._off)] * len(chunk)
             else:
@@ -80,6 +85,8 @@ class Worker(Generic[T]):
         try:
             with redirect_stdout(sys.stderr):  # standard output may be a stream of verdicts
                 self.plugin.load(self._device)
+        except CheckpointError:  # its weights are not those the model was trained with: all would be degraded
+            raise
         except _FAILURES as error:
             self._off = f"{self.plugin.name}: cannot be loaded: {_said(error)}"
             return
@@ -129,13 +136,13 @@ class Worker(Generic[T]):
             return f"unusable result: {_said(error)}"
 
 
-def _chunks(order: Sequence[int], contents: Sequence[Content]) -> list[list[int]]:
+def _chunks(order: Sequence[int], contents: Sequence[Content], most: int) -> list[list[int]]:
     chunks: list[list[int]] = []
     size = 0
     for index in order:
         content = contents[index]
         added = len(content.data) if content.modality is Modality.TEXT else _MEDIA_SIZE
-        if not chunks or size + added > _CHUNK:
+        if not chunks or size + added > most:
             chunks.append([])
             size = 0
         chunks[-1].append(index)
@@ -195,7 +202,7 @@ def extractor_worker(extractor: Extractor, device: str, timeout: float) -> Worke
     def check(_content: Content, extracts: object) -> str:
         return problem_with_extracts(extracts)
 
-    return Worker(extractor, extractor.extract_batch, check, device, timeout)
+    return Worker(extractor, extractor.extract_batch, check, device, timeout, chunk=_READ_AT_ONCE)
 
 
 def _said(error: BaseException) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moderator.errors import TrainingError
+from moderator.train.batches import FusionTraining
 from moderator.train.embedder import EmbedderTraining
-from moderator.train.fusion import FusionTraining
 from moderator.train.speech import Speech
+from moderator.train.teacher import Teacher
 from moderator.train.tune import Tuning
 
 C = TypeVar("C")
@@ -92,6 +93,8 @@ class TrainConfig:
     training: FusionTraining
     tuning: Mapping[str, Tuning] = field(default_factory=dict)
     """Text encoder → how it is tuned before the fusion model is fitted."""
+    teacher: Teacher = field(default_factory=Teacher)
+    """A classifier that fills in labels of the texts; none without a ``model``."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Embedder → its plugin options while training."""
 
@@ -102,7 +105,7 @@ def read_config(path: Path) -> TrainConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path}: cannot be read as TOML: {error}") from error
-    known = {"text", "image", "audio", "embedders", "tuning", "fusion", "training", "options"}
+    known = {"text", "image", "audio", "embedders", "tuning", "fusion", "training", "teacher", "options"}
     if unknown := set(table) - known:
         raise TrainingError(
             f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}"
@@ -130,6 +133,7 @@ def read_config(path: Path) -> TrainConfig:
             name: _made(Tuning, section, f"{path}: tuning.{name}")
             for name, section in table.get("tuning", {}).items()
         },
+        teacher=_made(Teacher, table.get("teacher", {}), f"{path}: teacher"),
         options=table.get("options", {}),
     )
     if not 0 <= config.text.evasion <= 1:

@@ -30,6 +30,7 @@ from moderator.train.examples import Example
 from moderator.train.metrics import auroc, average_precision
 from moderator.train.optimise import WarmCosine
 from moderator.train.prepared import Decode, Prepared
+from moderator.train.profiling import stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +191,20 @@ class _Run:
         torch.manual_seed(int(rng.integers(2**62)))
         self.module.train()
         losses: list[float] = []
-        for step, rows in enumerate(self.train.batches(self.config.batch_size, rng)):
-            logits = self._logits(self.train, rows, rng)  # (B, L)
-            loss = self._loss(logits, self.train, rows)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{self.embedder.name}: loss is {value} in epoch {epoch + 1}; "
-                    f"lower lr (now {self.config.lr})"
-                )
-            self.optimizer.descend(loss, epoch * self.steps + step)
-            losses.append(value)
-            progress(EmbedderProgress(epoch + 1, self.config.epochs, step + 1, self.steps, value))
+        with stage(self.embedder.name) as watched:
+            for step, rows in enumerate(self.train.batches(self.config.batch_size, rng)):
+                logits = self._logits(self.train, rows, rng)  # (B, L)
+                loss = self._loss(logits, self.train, rows)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"{self.embedder.name}: loss is {value} in epoch {epoch + 1}; "
+                        f"lower lr (now {self.config.lr})"
+                    )
+                self.optimizer.descend(loss, epoch * self.steps + step)
+                losses.append(value)
+                watched()
+                progress(EmbedderProgress(epoch + 1, self.config.epochs, step + 1, self.steps, value))
         return float(np.mean(losses))
 
     def _logits(

@@ -63,6 +63,11 @@ def scorer(moderator: Moderator) -> Score:
     return lambda items: (verdict.scores for verdict in moderator.judge(items))
 
 
+def scorer_without(moderator: Moderator, plugin: str) -> Score:
+    """The same with one embedder or extractor left out."""
+    return lambda items: (verdict.scores for verdict in moderator.judge_without(items, plugin))
+
+
 def scores_of(
     score: Score,
     examples: Sequence[Example],

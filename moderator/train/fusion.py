@@ -17,53 +17,35 @@ from torch import Tensor, nn
 from moderator.errors import TrainingError
 from moderator.fusion.calibration import Calibration, fit
 from moderator.fusion.checkpoint import save_checkpoint
-from moderator.fusion.collate import View, collate
+from moderator.fusion.collate import collate
 from moderator.fusion.config import FusionConfig
 from moderator.fusion.model import FusionModel, build
+from moderator.media.language import language_of
+from moderator.train.batches import Batches, FusionTraining, Material
 from moderator.train.examples import Example
-from moderator.train.losses import masked_bce, targets_of, weights_of
+from moderator.train.losses import balance_of, habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
+from moderator.train.parallel import average_gradients, place
+from moderator.train.profiling import stage
 from moderator.train.readout import add_readout
 from moderator.train.tokens import TokenCache
+from moderator.types import Modality
 
 Report = Callable[[str], None]
 
-_MAX_TOKENS = 64
-"""Tokens kept per embedder and training step, on average at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class FusionTraining:
-    """How the fusion model is fitted. A round is ``steps`` batches, then validation."""
-
-    rounds: int = 12
-    steps: int = 250
-    batch_size: int = 128
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.05
-    warmup: int = 200
-    patience: int = 4
-    modality_dropout: float = 0.3
-    """Chance that an embedder is dropped from an input that has others."""
-    token_dropout: float = 0.1
-    """Chance that a token other than the summary is dropped."""
-    joint: float = 0.3
-    """Chance that a text is joined with a random picture or clip, their labels united."""
-    average: float = 0.998
-    """Decay of the moving average of weights that is validated and kept (Polyak & Juditsky 1992)."""
-    seed: int = 1
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Material:
-    """Examples and their tokens by embedder name."""
+class Start:
+    """A model to go on from, instead of from nothing.
 
-    examples: Sequence[Example]
-    caches: Mapping[str, TokenCache]
+    ``said``: its probabilities (N, C) for the examples, NaN for labels it does not know. Where an example's
+    label is unknown they are learnt in its place, so that what the model knew is kept (learning without
+    forgetting, Li & Hoiem 2016). ``calibration``: for labels with too few validation rows for another.
+    """
 
-    def view(self, index: int) -> View:
-        tokens = {name: found for name, cache in self.caches.items() if (found := cache[index]) is not None}
-        return View(tokens, {})
+    model: FusionModel
+    said: NDArray[np.float32]
+    calibration: Calibration
 
 
 class FusionTrainer:
@@ -76,6 +58,7 @@ class FusionTrainer:
         material: Material,
         validation: Mapping[str, Sequence[int]],
         folder: Path,
+        start: Start | None = None,
     ) -> None:
         """``validation``: name of a validation source → indices into ``material.examples``."""
         self.config = config
@@ -83,6 +66,7 @@ class FusionTrainer:
         self.material = material
         self.validation = validation
         self.folder = folder
+        self.start = start
         self.targets = targets_of(material.examples, config.labels)  # (N, C)
         self.weights = weights_of(material.examples)  # (N,)
         held_out = {index for rows in validation.values() for index in rows}
@@ -92,18 +76,22 @@ class FusionTrainer:
             for index, example in enumerate(material.examples)
             if example.split == "train" and index not in held_out and seen[index]
         ]
-        self.sources = sorted({material.examples[index].dataset for index in usable})
-        self.rows = {source: [] for source in self.sources}  # type: dict[str, list[int]]
-        for index in usable:
-            self.rows[material.examples[index].dataset].append(index)
-        self.media = [index for index in usable if not _is_text(material.examples[index])]
-        sizes = np.array([len(self.rows[source]) for source in self.sources], dtype=np.float64)
-        self.draw = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        learnt = self.targets if start is None else np.where(np.isnan(self.targets), start.said, self.targets)
+        self.batches = Batches(material, training, usable, learnt, self.weights)
+        self.positives = torch.from_numpy(
+            balance_of(self.targets[usable], self.weights[usable], training.balance)
+        )  # (C,)
         self.model = build(config, seed=training.seed)
-        for name, cache in material.caches.items():
-            self.model.observe(name, *_sample(cache, usable))
+        if start is not None:
+            self.model.load_state_dict(start.model.state_dict())
+        else:
+            for name, cache in material.caches.items():
+                self.model.observe(name, *_sample(cache, usable))
         # what a source's annotators call harmful beyond what the content shows; dropped at inference
-        self.source_bias = nn.Parameter(torch.zeros(len(self.sources), len(config.labels)))
+        self.source_bias = nn.Parameter(torch.zeros(len(self.batches.sources), len(config.labels)))
+        of = {index: at for at, name in enumerate(self.batches.sources) for index in self.batches.rows[name]}
+        at = np.array([of[index] for index in usable], dtype=np.int64)
+        self.habits = torch.from_numpy(habits_of(learnt[usable], at, len(self.batches.sources)))  # (S, C)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             [
@@ -120,34 +108,45 @@ class FusionTrainer:
     def run(self, report: Report) -> dict[str, object]:
         """Train until the rounds or the patience are used up; returns the history's summary."""
         self._resume()
+        if self.start is not None and not self.round:
+            report(f"before  {self._consider()}")
         while self.round < self.training.rounds and self.stale < self.training.patience:
-            rng = np.random.default_rng([self.training.seed, self.round])
+            # several processes draw batches of their own
+            rng = np.random.default_rng([self.training.seed, self.round, *([place()] if place() else [])])
             torch.manual_seed(self.training.seed * 1000 + self.round)
-            loss = self._train_round(rng)
-            scores = self.validate()
-            if not scores:
-                raise TrainingError(
-                    "no label has ten positive and ten negative validation rows in any source; give more "
-                    "data, a larger text.valid_share, or whole sources as text.validation"
-                )
-            mean = float(np.nanmean(list(scores.values())))
+            with stage("fusion") as watched:
+                loss = self._train_round(rng, watched)
             self.round += 1
-            if mean > self.best:
-                self.best, self.stale = mean, 0
+            found = self._consider()
+            if not place():
+                self._save()
+            report(f"round {self.round}/{self.training.rounds}  loss {loss:.4f}  {found}")
+        return {"rounds": self.round, "best_mean_auroc": self.best}
+
+    def _consider(self) -> str:
+        """Validate the averaged weights, and keep them if none were better; the figures, for people."""
+        scores = self.validate()
+        if not scores:
+            raise TrainingError(
+                "no label has ten positive and ten negative validation rows in any source; give more "
+                "data, a larger text.valid_share, or whole sources as text.validation"
+            )
+        mean = float(np.nanmean(list(scores.values())))
+        if mean > self.best:
+            self.best, self.stale = mean, 0
+            if not place():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 save_file(self.average, self.folder / "best.safetensors")
-            else:
-                self.stale += 1
-            self._save()
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
-            report(f"round {self.round}/{self.training.rounds}  loss {loss:.4f}  AUROC {mean:.4f}  [{shown}]")
-        return {"rounds": self.round, "best_mean_auroc": self.best}
+        else:
+            self.stale += 1
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(scores.items()))
+        return f"AUROC {mean:.4f}  [{shown}]"
 
     def finish(self, path: Path) -> Calibration:
         """Add the linear readout to the best weights, calibrate on the validation rows and write ``path``."""
         model = self._best_model()
-        if self.config.shortcut:
-            rows = sorted(index for indices in self.rows.values() for index in indices)
+        if self.config.shortcut and self.start is None:
+            rows = sorted(index for indices in self.batches.rows.values() for index in indices)
             caches, examples = dict(self.material.caches), self.material.examples
             add_readout(model, caches, examples, rows, self.targets, self.weights)
         indices = [index for rows in self.validation.values() for index in rows]
@@ -157,7 +156,9 @@ class FusionTrainer:
         count = {source: sources.count(source) for source in set(sources)}
         # each source counts as the square root of its size, as in training
         weights = np.array([count[source] ** -0.5 for source in sources], dtype=np.float32)
-        calibration = fit(self.config.labels, logits, targets, weights)
+        before = self.start.calibration if self.start is not None else None
+        languages = [_language(self.material.examples[index]) for index in indices]
+        calibration = fit(self.config.labels, logits, targets, weights, languages, before)
         save_checkpoint(path, model, calibration)
         return calibration
 
@@ -188,7 +189,7 @@ class FusionTrainer:
                 out[batch] = model(tokens, len(batch)).numpy()
         return out
 
-    def _train_round(self, rng: np.random.Generator) -> float:
+    def _train_round(self, rng: np.random.Generator, watched: Callable[[], None]) -> float:
         self.model.train()
         total = 0.0
         for step in range(self.training.steps):
@@ -198,49 +199,32 @@ class FusionTrainer:
             loss = self._step(rng)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            average_gradients((*self.model.parameters(), self.source_bias))
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimiser.step()
             decay = min(self.training.average, (1 + done) / (10 + done))
             for name, value in self.model.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
             total += float(loss.detach())
+            watched()
         self.model.eval()
         return total / self.training.steps
 
     def _step(self, rng: np.random.Generator) -> Tensor:
-        source = rng.choice(len(self.sources), size=self.training.batch_size, p=self.draw)  # (B,)
-        picks = [
-            self.rows[self.sources[each]][rng.integers(len(self.rows[self.sources[each]]))] for each in source
-        ]
-        targets = self.targets[picks].copy()  # (B, C)
-        views = []
-        for row, index in enumerate(picks):
-            view = self.material.view(index)
-            if self.media and _is_text(self.material.examples[index]) and rng.random() < self.training.joint:
-                other = self.media[rng.integers(len(self.media))]
-                view = View({**view.tokens, **self.material.view(other).tokens}, {})
-                targets[row] = united(targets[row], self.targets[other])
-            views.append(self._dropped(view, rng))
-        tokens = collate(views, [spec.name for spec in self.config.embedders], "cpu")
-        logits = self.model(tokens, len(views))  # (B, C)
-        logits = logits + self.source_bias[torch.from_numpy(source)]
-        loss = masked_bce(logits, torch.from_numpy(targets), torch.from_numpy(self.weights[picks]))
+        batch = self.batches.draw(rng)
+        tokens = collate(batch.views, [spec.name for spec in self.config.embedders], "cpu")
+        logits = self.model(tokens, len(batch.views))  # (B, C)
+        source = torch.from_numpy(batch.source)
+        logits = logits + self.source_bias[source] * self.habits[source]
+        loss = masked_bce(
+            logits,
+            torch.from_numpy(batch.targets),
+            torch.from_numpy(batch.weights),
+            self.positives,
+            (self.training.focus_positive, self.training.focus_negative),
+        )
         # the bias may say how a source differs from the others, not what all have in common
         return loss + 1e-3 * self.source_bias.square().sum(1).mean() + self.source_bias.mean(0).square().sum()
-
-    def _dropped(self, view: View, rng: np.random.Generator) -> View:
-        names = list(view.tokens)
-        kept = [name for name in names if rng.random() >= self.training.modality_dropout]
-        kept = kept or [names[rng.integers(len(names))]]
-        tokens = {}
-        for name in kept:
-            values = view.tokens[name]  # (T, dim)
-            # of long ones fewer are kept: cheaper, and each view of a text is another one
-            dropped = max(self.training.token_dropout, 1 - _MAX_TOKENS / len(values))
-            keep = torch.from_numpy(rng.random(len(values)) >= dropped)
-            keep[0] = True  # the summary
-            tokens[name] = values[keep]
-        return View(tokens, view.sources)
 
     def _schedule(self, step: int) -> float:
         total = self.training.rounds * self.training.steps
@@ -293,7 +277,9 @@ class FusionTrainer:
     def _key(self) -> str:
         digest = hashlib.sha256(np.nan_to_num(self.targets, nan=-1.0).tobytes())
         digest.update(self.weights.tobytes())
-        digest.update(repr([sorted(self.rows.items()), sorted(self.validation.items())]).encode())
+        digest.update(repr([sorted(self.batches.rows.items()), sorted(self.validation.items())]).encode())
+        if self.start is not None:
+            digest.update(np.nan_to_num(self.start.said, nan=-1.0).tobytes())
         return f"{self.config.to_json()}|{self.training!r}|{digest.hexdigest()}"
 
 
@@ -310,16 +296,9 @@ def _sample(cache: TokenCache, rows: Sequence[int], size: int = 2000) -> tuple[T
     return torch.cat(found), torch.stack([tokens[0] for tokens in found])
 
 
-def united(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Labels of two parts in one post: harmful if either is, harmless if both are, else unknown (NaN)."""
-    either = np.fmax(first, second)
-    unknown = np.isnan(first) | np.isnan(second)
-    result = np.where(unknown & ~(either >= 0.5), np.nan, either)
-    return result.astype(np.float32)
-
-
-def _is_text(example: Example) -> bool:
-    return example.item.parts[0].modality.value == "text"
+def _language(example: Example) -> str:
+    text = next((part.value for part in example.item.parts if part.modality is Modality.TEXT), "")
+    return language_of(str(text))
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from moderator.train import state
+from moderator.train.parallel import average_gradients
 
 
 class WarmCosine:
@@ -27,8 +28,11 @@ class WarmCosine:
         warmup: float,
         clip: float,
         steps: int,
+        shared: bool = False,
     ) -> None:
+        """``shared``: several processes take each step together (``moderator.train.parallel``)."""
         self._lr, self._clip, self._steps = lr, clip, steps
+        self._shared = shared
         self._warm = max(1, int(warmup * steps))
         self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self._adamw = torch.optim.AdamW(_groups(self._parameters, weight_decay), lr=lr, foreach=True)
@@ -45,6 +49,8 @@ class WarmCosine:
             group["lr"] = self.rate(step)
         self._adamw.zero_grad(set_to_none=True)
         loss.backward()
+        if self._shared:
+            average_gradients(self._parameters)
         nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._adamw.step()
 

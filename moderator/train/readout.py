@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from moderator.fusion.model import FusionModel, key_of
 from moderator.train.examples import Example
+from moderator.train.losses import habits_of
 from moderator.train.tokens import TokenCache
 
 _PENALTY = 1e-4
@@ -40,6 +41,7 @@ def add_readout(
     sizes = torch.bincount(source, minlength=len(names)).float()
     y = torch.from_numpy(targets[list(rows)])  # (R, C)
     weight = torch.from_numpy(weights[list(rows)]) * sizes[source] ** -0.5  # (R,)
+    habits = torch.from_numpy(habits_of(targets[list(rows)], source.numpy(), len(names)))  # (S, C)
     known = ~y.isnan() * (weight / weight.mean())[:, None]  # (R, C)
     y = y.nan_to_num(0.0)
     specs = [spec for spec in model.config.embedders if spec.name in caches]
@@ -53,7 +55,7 @@ def add_readout(
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        logits = x @ table + bias[source]  # (R, C)
+        logits = x @ table + (bias * habits)[source]  # (R, C)
         losses = functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
         loss = (losses * known).sum() / known.sum()
         # without the second term what all sources have in common could hide in their biases

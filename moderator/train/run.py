@@ -19,13 +19,16 @@ from moderator.host import PluginHost
 from moderator.plugin import Embedder, FittedEmbedder, TrainableEmbedder
 from moderator.settings import Settings
 from moderator.taxonomy import DEFAULT, Taxonomy
+from moderator.train.batches import Material
 from moderator.train.config import TrainConfig
 from moderator.train.crossfit import cross_fitted
 from moderator.train.embedder import EmbedderProgress, train_embedder
 from moderator.train.examples import Example
 from moderator.train.folders import DataFolders
-from moderator.train.fusion import FusionTrainer, Material
+from moderator.train.fusion import FusionTrainer
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
+from moderator.train.parallel import first_alone, place
+from moderator.train.teacher import taught
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.train.tune import tune
 from moderator.types import Modality
@@ -50,22 +53,23 @@ def train(
     report: Report,
     taxonomy: Taxonomy = DEFAULT,
 ) -> Path:
-    """Run all stages; returns the path of the fusion checkpoint. Raises ``TrainingError``."""
+    """Run all stages; returns the path of the fusion checkpoint. Raises ``TrainingError``.
+
+    Where several processes train, encoders are tuned and the fusion model is fitted by all of them, the
+    rest is done by the first.
+    """
     paths.out.mkdir(parents=True, exist_ok=True)
     paths.work.mkdir(parents=True, exist_ok=True)
-    data = DataFolders(tuple(paths.data))
-    gathered = {
-        Modality.TEXT: gather_texts(config, data, taxonomy),
-        Modality.IMAGE: gather_images(config, data, taxonomy),
-        Modality.AUDIO: gather_audio(config, data, paths.work, taxonomy, report),
-    }
+    with first_alone():
+        gathered = _gathered(config, paths, taxonomy, report)
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
-    fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
-    embedders = _loaded_embedders(config, paths, settings)
+    with first_alone():
+        fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
+        embedders = _loaded_embedders(config, paths, settings)
+        caches = _token_caches(embedders, fitted, gathered, paths.work / "tokens", report)
     examples = [example for group in gathered.values() for example in group]
-    caches = _token_caches(embedders, fitted, gathered, paths.work / "tokens", report)
     fusion = FusionConfig(
         embedders=tuple(
             EmbedderSpec(e.name, e.modality, e.dim, e.fingerprint, e.name not in config.fusion.not_alone)
@@ -86,11 +90,28 @@ def train(
     )
     history = trainer.run(report)
     path = paths.out / "fusion.safetensors"
-    calibration = trainer.finish(path)
-    figures = {"history": history, "calibration": json.loads(calibration.to_json())}
-    (paths.work / "fusion.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    report(f"fusion: {path} written")
+    with first_alone():
+        if not place():
+            calibration = trainer.finish(path)
+            figures = {"history": history, "calibration": json.loads(calibration.to_json())}
+            (paths.work / "fusion.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            report(f"fusion: {path} written")
     return path
+
+
+def _gathered(
+    config: TrainConfig, paths: Paths, taxonomy: Taxonomy, report: Report
+) -> dict[Modality, list[Example]]:
+    """The examples of each modality the configuration names."""
+    data = DataFolders(tuple(paths.data))
+    texts = gather_texts(config, data, taxonomy)
+    if config.teacher.model:
+        texts = taught(texts, config.teacher, taxonomy.names, paths.work, report)
+    return {
+        Modality.TEXT: texts,
+        Modality.IMAGE: gather_images(config, data, taxonomy),
+        Modality.AUDIO: gather_audio(config, data, paths.work, taxonomy, report),
+    }
 
 
 def _train_embedders(
@@ -118,13 +139,18 @@ def _train_embedders(
                 if at.auroc is not None:
                     report(f"{name}: epoch {at.epoch}/{at.epochs}  loss {at.loss:.4f}  AUROC {at.auroc:.4f}")
 
-            training = config.embedders[name]
-            train_embedder(embedder, examples, paths.work, training, contents_of, progress, taxonomy)
+            with first_alone():
+                if not place():
+                    training = config.embedders[name]
+                    train_embedder(embedder, examples, paths.work, training, contents_of, progress, taxonomy)
+                    (paths.work / f"{name}.safetensors").replace(target)
         else:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             tuning = config.tuning[name]
-            tune(embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, device)
-        (paths.work / f"{name}.safetensors").replace(target)
+            made = tune(embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, device)
+            with first_alone():
+                if not place():
+                    made.replace(target)
 
 
 def _fit_embedders(

@@ -25,10 +25,12 @@ from moderator.errors import TrainingError
 from moderator.plugin import TrainableEmbedder
 from moderator.train import state
 from moderator.train.examples import Example
-from moderator.train.losses import masked_bce, targets_of, weights_of
+from moderator.train.losses import habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
 from moderator.train.optimise import WarmCosine
+from moderator.train.parallel import count, first_alone, place, share_of
 from moderator.train.prepared import Decode
+from moderator.train.profiling import stage
 from moderator.types import Content
 
 Report = Callable[[str], None]
@@ -71,8 +73,10 @@ def tune(
         run = _Run(embedder, examples, labels, out, tuning, decode, device)
         run.fit(report)
     path = out / f"{embedder.name}.safetensors"
-    embedder.save(path)
-    run.state_path.unlink(missing_ok=True)
+    with first_alone():
+        if not place():
+            embedder.save(path)
+            run.state_path.unlink(missing_ok=True)
     return path
 
 
@@ -130,6 +134,8 @@ class _Run:
         self.module = embedder.initialise(device, tuning.seed)
         self.device = device
         self.bias = nn.Parameter(torch.zeros(len(self.sources), len(labels), device=device))
+        habits = habits_of(self.targets[self.train], self.source_of[self.train], len(self.sources))
+        self.habits = torch.from_numpy(habits).to(device)  # (S, C)
         self.total = tuning.rows or len(self.train)
         self.per_round = math.ceil(self.total / tuning.rounds)
         self.round = 0
@@ -149,6 +155,7 @@ class _Run:
             warmup=self.tuning.warmup,
             clip=1.0,
             steps=steps,
+            shared=True,
         )
         if saved is not None:
             self._restore(saved, optimiser)
@@ -158,16 +165,19 @@ class _Run:
             rng = np.random.default_rng([self.tuning.seed, self.round])
             torch.manual_seed(int(rng.integers(2**62)))
             done, losses = 0, []
-            for rows in self._drawn(rng):
-                loss = self._loss(rows)
-                if not math.isfinite(value := float(loss.detach())):
-                    raise TrainingError(f"{self.embedder.name}: loss is {value}; lower lr")
-                seen = self.round * self.per_round + done
-                optimiser.descend(loss, int(steps * seen / (self.per_round * self.tuning.rounds)))
-                losses.append(value)
-                done += len(rows)
+            with stage(self.embedder.name) as watched:
+                for rows in share_of(list(self._drawn(rng))):
+                    loss = self._loss(rows)
+                    if not math.isfinite(value := float(loss.detach())):
+                        raise TrainingError(f"{self.embedder.name}: loss is {value}; lower lr")
+                    seen = self.round * self.per_round + done
+                    optimiser.descend(loss, int(steps * seen / (self.per_round * self.tuning.rounds)))
+                    losses.append(value)
+                    done += len(rows) * count()
+                    watched()
             self.round += 1
-            self._save(optimiser)
+            if not place():
+                self._save(optimiser)
             report(
                 f"{self.embedder.name}: tuning round {self.round}/{self.tuning.rounds}  "
                 f"loss {np.mean(losses):.4f}  AUROC {self._validate():.4f}"
@@ -198,7 +208,8 @@ class _Run:
 
     def _loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
         logits = self.head(self._summaries(rows), self.tuning.dropout)  # (B, C)
-        logits = logits + self.bias[torch.from_numpy(self.source_of[rows]).to(self.device)]
+        source = torch.from_numpy(self.source_of[rows]).to(self.device)
+        logits = logits + self.bias[source] * self.habits[source]
         targets = torch.from_numpy(self.targets[rows]).to(self.device)
         weights = torch.from_numpy(self.weights[rows]).to(self.device)
         # the bias may say how a source differs from the others, not what all have in common

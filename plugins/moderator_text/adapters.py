@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from moderator.errors import WeightsError
+from moderator.errors import CheckpointError, WeightsError
 
 _SCALE = 2.0
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
@@ -84,7 +84,7 @@ def save_adapters(adapters: nn.ModuleDict, base: str, path: Path) -> None:
 
 
 def merge(model: nn.Module, path: Path, base: str) -> None:
-    """Add a file's adapters to the weights of ``model``. ``WeightsError`` if they were made for others."""
+    """Add a file's adapters to the weights of ``model``. ``CheckpointError`` if they were made for others."""
     try:
         with safe_open(path, framework="pt") as file:
             made_for = (file.metadata() or {}).get("base", "")
@@ -92,7 +92,10 @@ def merge(model: nn.Module, path: Path, base: str) -> None:
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read as adapters: {error}") from error
     if made_for != base:
-        raise WeightsError(f"{path}: adapters for weights {made_for[:12] or '?'}, here are {base[:12]}")
+        raise CheckpointError(
+            f"{path}: adapters for an encoder with SHA-256 {made_for[:12] or '?'}, here is one with "
+            f"{base[:12]}; use the encoder the model was trained with, or train a model for this one"
+        )
     for name in {each.rpartition(".")[0] for each in tensors}:
         _merge_one(model, name, tensors, path)
 

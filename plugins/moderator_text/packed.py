@@ -27,13 +27,17 @@ def can_pack(config: Any) -> bool:
 
 
 class PackedBert:
-    """The encoder of a ``transformers.BertModel``, whose weights it shares except for the fused projections
-    of attention."""
+    """The encoder of a ``transformers.BertModel``, whose weights it shares where they need no change.
 
-    def __init__(self, model: Any) -> None:
+    In bfloat16 the products and attention are computed; what runs from layer to layer and its normalisation
+    stay float32, so that rounding does not add up.
+    """
+
+    def __init__(self, model: Any, *, bfloat16: bool = False) -> None:
         import torch
 
         embeddings, config = model.embeddings, model.config
+        self._dtype = torch.bfloat16 if bfloat16 else torch.float32
         self._words = embeddings.word_embeddings.weight  # (V, D)
         types = embeddings.token_type_embeddings.weight[0]  # (D,)
         self._places = (embeddings.position_embeddings.weight + types).detach()  # (P, D)
@@ -41,13 +45,23 @@ class PackedBert:
         self._heads = int(config.num_attention_heads)
         self._layers = []
         for layer in model.encoder.layer:
-            attention = layer.attention.self
-            parts = (attention.query, attention.key, attention.value)
-            weight = torch.cat([each.weight for each in parts]).detach()  # (3D, D)
-            bias = torch.cat([each.bias for each in parts]).detach()  # (3D,)
-            self._layers.append(
-                (weight, bias, layer.attention.output, layer.intermediate.dense, layer.output)
-            )
+            attention = layer.attention
+            parts = (attention.self.query, attention.self.key, attention.self.value)
+            products = [
+                self._product(*parts),  # (3D, D)
+                self._product(attention.output.dense),
+                self._product(layer.intermediate.dense),
+                self._product(layer.output.dense),
+            ]
+            self._layers.append((products, attention.output.LayerNorm, layer.output.LayerNorm))
+
+    def _product(self, *linear: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of linear layers of the same input, as one."""
+        import torch
+
+        weight = torch.cat([each.weight for each in linear]) if len(linear) > 1 else linear[0].weight
+        bias = torch.cat([each.bias for each in linear]) if len(linear) > 1 else linear[0].bias
+        return weight.detach().to(self._dtype), bias.detach().to(self._dtype)
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Word piece ids of texts → last hidden states ``(pieces, D)`` of each. Fastest where texts of one
@@ -62,10 +76,11 @@ class PackedBert:
         with torch.inference_mode():
             x = self._words[ids.to(device)] + self._places[places.to(device)]  # (N, D)
             x = self._norm(x)
-            for weight, bias, after, inner, outer in self._layers:
-                mixed = self._attended(functional.linear(x, weight, bias), lengths)  # (N, D)
-                x = after.LayerNorm(after.dense(mixed).add_(x))
-                x = outer.LayerNorm(outer.dense(functional.gelu(inner(x))).add_(x))
+            for (gather, after, inner, outer), norm, last in self._layers:
+                mixed = self._attended(functional.linear(x.to(self._dtype), *gather), lengths)  # (N, D)
+                x = norm(x.add_(functional.linear(mixed, *after)))
+                wide = functional.gelu(functional.linear(x.to(self._dtype), *inner))  # (N, 4D)
+                x = last(x.add_(functional.linear(wide, *outer)))
         return list(x.split(lengths))
 
     def _attended(self, projected: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

@@ -50,6 +50,21 @@ def test_figures_per_source_and_over_all(texts: Path) -> None:
     assert "1.000" in table.stdout
 
 
+def test_what_each_embedder_brings(texts: Path, tmp_path: Path) -> None:
+    rows = json.loads(run(texts, "--show", "ablation", "--json").stdout)
+    assert [row["id"] for row in rows] == ["text-minilm/spam", "text-lexical/spam"]
+    assert {row["auroc"] for row in rows} == {1.0} and {row["rows"] for row in rows} == {24}
+    # the small model reads spam in the n-grams alone
+    assert rows[1]["auroc_without"] < 1.0
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encoded(quadrants(), "PNG"))
+    manifest = tmp_path / "media.jsonl"
+    lines = [{"path": "picture.png", "dataset": "d", "labels": {"violence": at}} for at in (0, 1)]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    done = run(manifest, "--modality", "image", "--show", "ablation", "--json")
+    assert {"image-timm/violence", "ocr/violence"} >= {row["id"] for row in json.loads(done.stdout)}
+
+
 def test_limit_split_and_nothing_left(texts: Path) -> None:
     assert [row["rows"] for row in json.loads(run(texts, "--limit", "5", "--json").stdout)][-1] <= 10
     whole, part = (

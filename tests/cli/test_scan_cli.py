@@ -27,6 +27,7 @@ from moderator.cli.queue import queue
 from moderator.cli.scan import scan
 from moderator.errors import PolicyError
 from moderator.store import Store
+from tests.media.clips import clip
 from tests.media.files import animation, encoded, quadrants, sound, tone
 from tests.pipeline.small_model import BENIGN, HARMFUL, small_model
 
@@ -147,6 +148,24 @@ def test_mixed_records_give_a_line_each_in_order(here: Path, batch: int) -> None
     assert "Traceback" not in result.output
     assert "\x1b" not in result.output
     assert "\u202e" not in result.output
+
+
+def test_videos_in_folders_and_records(here: Path) -> None:
+    folder = here / "posts"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip(seconds=0))
+    (folder / "b.dat").write_bytes(clip("WebM", frames=3))
+    (folder / "c.mov").write_bytes(clip()[:-500])
+    records = here / "posts.jsonl"
+    records.write_text('{"id": "x", "text": "hello", "video": ["posts/a.mp4", "posts/b.dat"]}\n')
+    assert run(folder, records, "--output", "out.jsonl").return_value == 0
+    whole, small, broken, both = lines_of(here / "out.jsonl")
+    assert [whole["degraded"], both["degraded"]] == [[], []]
+    assert [len(each["scores"]) for each in (whole, small, both)] == [9, 9, 9]
+    assert whole["coverage"] == {"video[0]": 0.8}
+    assert small["degraded"] == ["audio-logmel: trained on too little to clear an item alone"]
+    assert broken["degraded"][0].startswith("video[0]: cannot be decoded: InvalidDataError")
+    assert [small["action"], broken["action"]] == ["review", "review"]
 
 
 def test_two_runs_and_the_real_command_write_the_same_bytes(here: Path) -> None:
@@ -588,7 +607,7 @@ def test_an_embedder_left_out_by_the_allow_list_degrades_its_modality(
 ) -> None:
     (here / "picture.png").write_bytes(encoded(quadrants(), "PNG"))
     write_jsonl(here / "in.jsonl", [{"image": "picture.png"}, {"text": BENIGN[0]}])
-    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,lexicon,nudity,rules")
+    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,hashes,lexicon,nudity,rules")
     result = run("in.jsonl", "--output", "out.jsonl")
     assert result.return_value == 0
     assert result.stderr == ""

@@ -79,6 +79,41 @@ def test_no_id_twice_and_no_text_like_another() -> None:
     assert alike == []
 
 
+def slots(name: str) -> dict[str, Any]:
+    return tomllib.loads((AUTHORED / "slots" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_sentences_with_slots_on_hate_are_balanced(lang: str) -> None:
+    table = slots(f"hate.{lang}")
+    sides = Counter[int]()
+    for template in table["templates"]:
+        sides[template["labels"]["hate"]] += len(template["texts"])
+        assert set(template["labels"]) <= set(DEFAULT.names)
+    assert min(sides.values()) >= 200 and max(sides.values()) <= 1.5 * min(sides.values())
+    assert len(table["slots"]["groups"]) >= 45 and len(table["templates"]) >= 40
+
+
+def test_sentences_with_slots_use_all_slots_and_are_there_once() -> None:
+    seen = Counter[str]()
+    for path in sorted((AUTHORED / "slots").glob("*.toml")):
+        table = slots(path.stem)
+        texts = [text for template in table["templates"] for text in template["texts"]]
+        seen.update(texts)
+        used = {name for text in texts for name in re.findall(r"\{(\w+)\}", text)}
+        assert used == set(table["slots"]), path.name
+        if path.stem.startswith("plain"):
+            labels = {(name, value) for each in table["templates"] for name, value in each["labels"].items()}
+            assert labels == {(name, 0) for name in DEFAULT.names}
+    assert max(seen.values()) == 1
+    held_out = {
+        row["text"]
+        for lang in ("en", "zh")
+        for row in rows_of(AUTHORED / "functional" / f"hate.{lang}.jsonl")
+    }
+    assert not held_out & set(seen)
+
+
 def test_functional_cases_are_balanced_and_never_trained_on() -> None:
     for lang in ("en", "zh"):
         rows = rows_of(AUTHORED / "functional" / f"hate.{lang}.jsonl")

@@ -80,6 +80,35 @@ def test_calibration_finds_the_true_probabilities() -> None:
     assert np.abs(probabilities - truth[:, 0]).max() < 0.05
 
 
+def test_a_language_has_a_calibration_of_its_own() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(0, 2, (8000, 1)).astype(np.float32)
+    targets = (rng.random((8000, 1)) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    languages = ["zh" if row % 2 else "" for row in range(8000)]
+    logits = truth.copy()
+    logits[1::2] = 0.5 * truth[1::2] - 1.0  # of Chinese less is known
+    made = fit(("hate",), logits, targets, languages=languages)
+    assert made.temperature[0] == pytest.approx(1.0, rel=0.1)
+    assert made.languages["zh"].temperature[0] == pytest.approx(0.5, rel=0.1)
+    read = Calibration.from_json(made.to_json(), ("hate",))
+    assert read == made
+    said = read.probabilities(torch.from_numpy(logits), languages)[:, 0].numpy()
+    assert np.abs(said - 1 / (1 + np.exp(-truth[:, 0]))).max() < 0.06
+    unknown = read.probabilities(torch.from_numpy(logits[:2]), ["fr", ""])
+    assert torch.equal(unknown, read.probabilities(torch.from_numpy(logits[:2])))
+    wide = read.widened(("hate", "own"))
+    assert wide.languages["zh"].bias == (*read.languages["zh"].bias, 0.0)
+
+
+def test_a_language_with_few_rows_shares_that_of_all() -> None:
+    logits = np.linspace(-3, 3, 100, dtype=np.float32)[:, None]
+    targets = (logits > 0.5).astype(np.float32)
+    made = fit(("hate",), logits, targets, languages=["zh"] * 10 + [""] * 90)
+    assert made.languages["zh"].temperature == made.temperature
+    only = fit(("hate",), logits, targets, languages=["zh"] * 100)
+    assert only.temperature == only.languages["zh"].temperature != (1.0,)
+
+
 def test_calibration_of_a_separable_label_stays_finite() -> None:
     logits = np.concatenate([np.full((50, 1), -3.0), np.full((50, 1), 3.0)]).astype(np.float32)
     targets = (logits > 0).astype(np.float32)

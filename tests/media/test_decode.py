@@ -98,7 +98,7 @@ def test_sampling_is_recorded_as_coverage_not_as_a_problem() -> None:
         ({"audio": sound(np.zeros(0, np.float32))}, "audio[0]: empty"),
         ({"audio": (np.full(10, np.nan), 8000)}, "audio[0]: "),
         ({"audio": (tone(1), 0)}, "audio[0]: 0 Hz"),
-        ({"video": MP4}, "video[0]: video is not judged by this version"),
+        ({"video": MP4}, "video[0]: cannot be decoded: InvalidDataError"),
         ({"video": encoded(quadrants(), "GIF")}, "video[0]: not a video (bytes look like GIF)"),
     ],
 )

@@ -37,6 +37,8 @@ def test_sound_behind_an_id3_tag() -> None:
         (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\x82\x84webm", "WebM"),
         (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\x82\x88matroska", "Matroska"),
         (b"RIFF\x10\0\0\0AVI LIST", "AVI"),
+        ((b"\x47" + b"\xff" * 187) * 8, "MPEG-TS"),
+        ((b"\0\0\0\1\x47" + b"\xff" * 187) * 8, "MPEG-TS"),
     ],
 )
 def test_video_containers(head: bytes, name: str) -> None:

@@ -27,6 +27,8 @@ from moderator.taxonomy import DEFAULT
 from moderator.testing import make_text
 
 EMBEDDERS = ("text-minilm", "text-lexical", "image-timm", "audio-logmel")
+AGREE = 2e-3
+"""How far scores of the same content may differ: text-minilm may be computed in bfloat16."""
 SHIPPED = Path(moderator.models.default.__path__[0])
 
 HARMFUL: Mapping[str, tuple[str, ...]] = {

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from moderator.errors import CheckpointError, PluginError
 from moderator.plugin import Detector, Embedder
 from moderator.types import Action, Content, Embedding, Evidence, Item, Modality, Signal, Verdict
+from tests.media.clips import clip
 from tests.media.files import animation, encoded, quadrants, tone
 from tests.pipeline.parts import (
     DIM,
@@ -34,6 +35,7 @@ from tests.pipeline.parts import (
     signal,
     spec,
 )
+from tests.pipeline.small_model import AGREE
 
 BAD = "the poisoned one"
 TEXTS = ["a harmless sentence", BAD, "another, somewhat longer, harmless sentence", "fine"]
@@ -74,7 +76,7 @@ def assert_only_the_bad_one_suffers(verdicts: Sequence[Verdict], reason: str) ->
         else:
             assert verdict.action is Action.ALLOW
             assert verdict.degraded == ()
-            assert verdict.scores == pytest.approx(dict(expected.scores), abs=1e-5)
+            assert verdict.scores == pytest.approx(dict(expected.scores), abs=AGREE)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +280,7 @@ def media() -> list[type[Embedder]]:
         ({"image": Path("gone.png")}, "image[0]: gone.png: no such file"),
         ({"audio": b"RIFF\x00\x00\x00\x00WAVE"}, "audio[0]: "),
         ({"audio": (np.array([np.nan], np.float32), 8000)}, "audio[0]: "),
-        ({"video": b"\x00\x00\x00\x18ftypmp42" + bytes(64)}, "video[0]: video is not judged by this version"),
+        ({"video": b"\x00\x00\x00\x18ftypmp42" + bytes(64)}, "video[0]: cannot be decoded: "),
         ({"text": ["fine", b"\xff\xfe"]}, "text[1]: "),
         ({"text": "fine", "image": b"junk"}, "image[0]: "),
     ],
@@ -398,7 +400,7 @@ _PARTS: dict[str, Any] = {
     "text": ["fine", BAD, "", "two words", 3],
     "image": [b"", b"junk", encoded(quadrants(), "PNG"), animation("GIF", 3)],
     "audio": [(tone(0.2), 8000), b"RIFF", (np.zeros(0, np.float32), 8000)],
-    "video": [b"\x00\x00\x00\x18ftypmp42" + bytes(64)],
+    "video": [b"\x00\x00\x00\x18ftypmp42" + bytes(64), clip(frames=4, seconds=0.2)],
 }
 
 

@@ -16,7 +16,7 @@ from moderator.settings import Limits, Settings
 from moderator.taxonomy import DEFAULT
 from moderator.types import Action, Item, Verdict
 from tests.media.files import animation, encoded, quadrants, sound, tone
-from tests.pipeline.small_model import BENIGN, HARMFUL, small_model
+from tests.pipeline.small_model import AGREE, BENIGN, HARMFUL, small_model
 
 HARM = "i will stab you with a knife"
 PNG = encoded(quadrants(), "PNG")
@@ -49,7 +49,7 @@ def mixed() -> list[Item]:
 
 def assert_same(left: Verdict, right: Verdict) -> None:
     assert left.scores.keys() == right.scores.keys()
-    assert left.scores == pytest.approx(dict(right.scores), abs=1e-5)
+    assert left.scores == pytest.approx(dict(right.scores), abs=AGREE)
     found = [[(each.source, each.part, each.span) for each in verdict.evidence] for verdict in (left, right)]
     assert found[0] == found[1]
     without = [replace(verdict, scores={}, evidence=()) for verdict in (left, right)]
@@ -94,8 +94,8 @@ def test_harm_at_the_end_of_a_long_text_weighs_as_much_as_alone(moderator: Moder
     each = moderator.judge([Item.of(text=text[start:end]) for start, end in spans])
     whole = moderator.check(text=text)
     for label in DEFAULT.names:
-        assert whole.scores[label] == pytest.approx(max(one.scores[label] for one in each), abs=1e-5)
-    assert whole.scores["violence"] == pytest.approx(each[-1].scores["violence"], abs=1e-5)
+        assert whole.scores[label] == pytest.approx(max(one.scores[label] for one in each), abs=AGREE)
+    assert whole.scores["violence"] == pytest.approx(each[-1].scores["violence"], abs=AGREE)
     assert whole.scores["violence"] > 2 * max(one.scores["violence"] for one in each[:-1])
     assert whole.coverage == {}
     assert whole.degraded == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from moderator.host import PluginHost
@@ -9,8 +11,10 @@ from moderator.plugin import Plugin
 from moderator.settings import Settings
 from moderator.testing import check_plugin
 
-_HOST = PluginHost.discover(Settings(allow_plugins=("audio", "image", "lexicon", "rules", "text")))
-_SHIPPED: dict[str, Plugin] = {**_HOST.embedders, **_HOST.detectors}
+_HOST = PluginHost.discover(
+    Settings(allow_plugins=("audio", "hashes", "image", "lexicon", "rules", "speech", "text"))
+)
+_SHIPPED: Mapping[str, Plugin] = _HOST.plugins
 
 
 @pytest.mark.parametrize("name", sorted(_SHIPPED))

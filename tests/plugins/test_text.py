@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,20 @@ PROBES = (
 )
 
 
-@pytest.fixture(scope="module")
-def minilm() -> TransformerText:
-    made = TransformerText()
+NEAR = {"float32": TOLERANCE, "bfloat16": 0.05}
+"""How far token states may be from those of transformers in float32."""
+
+
+@cache
+def encoder(precision: str) -> TransformerText:
+    made = TransformerText({"precision": precision, "gloss": False})
     made.load("cpu")
     return made
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def minilm(request: pytest.FixtureRequest) -> TransformerText:
+    return encoder(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +59,21 @@ def lexical() -> LexicalText:
     return made
 
 
-@pytest.fixture(params=["minilm", "lexical"])
-def either(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
+def test_precision_is_chosen_and_named(tmp_path: Path) -> None:
+    made = TransformerText({"model": str(tiny_bert(tmp_path)), "chunk": 30})
+    made.load("cpu")
+    has = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    assert made.precision == ("bfloat16" if has else "float32")
+    with pytest.raises(PluginError, match="precision must be one of auto, float32, bfloat16"):
+        TransformerText({"precision": "int4"})
+    padded = tiny_bert(tmp_path / "relu", hidden_act="relu")
+    with pytest.raises(PluginError, match="precision bfloat16 is for BERT-like models"):
+        TransformerText({"model": str(padded), "chunk": 30, "precision": "bfloat16"}).load("cpu")
+
+
+@pytest.fixture(params=["float32", "bfloat16", "lexical"])
+def either(request: pytest.FixtureRequest, lexical: LexicalText) -> Any:
+    return lexical if request.param == "lexical" else encoder(request.param)
 
 
 def contents(texts: Sequence[str]) -> list[Content]:
@@ -79,8 +101,10 @@ def test_token_states_are_those_of_transformers(minilm: TransformerText) -> None
         encoded = tokenizer.encode(text)
         with torch.inference_mode():
             states = reference(torch.tensor([encoded.ids])).last_hidden_state[0]
-        torch.testing.assert_close(made.tokens[0], states.mean(0), atol=TOLERANCE, rtol=TOLERANCE)
-        torch.testing.assert_close(made.tokens[1:], states[1:-1], atol=TOLERANCE, rtol=TOLERANCE)
+        near = NEAR[minilm.precision]
+        assert made.tokens.dtype is torch.float32
+        torch.testing.assert_close(made.tokens[0], states.mean(0), atol=near, rtol=near)
+        torch.testing.assert_close(made.tokens[1:], states[1:-1], atol=near, rtol=near)
         assert made.spans[1:].tolist() == [list(each) for each in encoded.offsets[1:-1]]
         assert made.spans[0].tolist() == [0, len(text)]
         assert not made.truncated
@@ -177,14 +201,15 @@ def test_encoder_states_do_not_depend_on_the_batch(minilm: TransformerText) -> N
     texts = [*PROBES, "many words " * 150]
     for content, made in zip(contents(texts), minilm.embed_batch(contents(texts)), strict=True):
         (alone,) = minilm.embed_batch([content])
-        torch.testing.assert_close(made.tokens, alone.tokens, atol=TOLERANCE, rtol=TOLERANCE)
+        near = TOLERANCE if minilm.precision == "float32" else 0.02
+        torch.testing.assert_close(made.tokens, alone.tokens, atol=near, rtol=near)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_texts_of_all_lengths_give_the_states_of_transformers(tmp_path: Path, activation: str) -> None:
     """``gelu`` runs packed, ``relu`` padded: neither may let texts of one batch see each other."""
     folder = tiny_bert(tmp_path, hidden_act=activation)
-    made = TransformerText({"model": str(folder), "chunk": 30})
+    made = TransformerText({"model": str(folder), "chunk": 30, "precision": "float32"})
     made.load("cpu")
     reference = BertModel.from_pretrained(folder).eval()
     texts = ["a b c", "x", "hello", "c b a", "world hello abcdefgh", "q r s t u v w", "z"]
@@ -199,7 +224,7 @@ def test_texts_of_all_lengths_give_the_states_of_transformers(tmp_path: Path, ac
 
 def test_a_model_folder_is_used(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path)
-    made = TransformerText({"model": str(folder), "chunk": 30})
+    made = TransformerText({"model": str(folder), "chunk": 30, "precision": "float32"})
     made.load("cpu")
     assert made.dim == 16
     (weights,) = made.weights()

@@ -9,10 +9,11 @@ import pytest
 from moderator.policy import find_policy, load_cases, load_policy, run_cases
 from moderator.taxonomy import DEFAULT
 from moderator.types import Action
+from moderator_hashes.detector import HashDetector
 from moderator_lexicon.detector import LexiconDetector
 from moderator_nudity.detector import NudityDetector
 
-SIGNALS = (*LexiconDetector().signals, *NudityDetector().signals)
+SIGNALS = (*LexiconDetector().signals, *NudityDetector().signals, *HashDetector().signals)
 POLICIES = {
     file.name.removesuffix(".yaml"): file for file in import_module("moderator.rules").register_policies()
 }

@@ -16,9 +16,10 @@ from moderator.errors import TrainingError
 from moderator.fusion.checkpoint import load_checkpoint
 from moderator.fusion.config import EmbedderSpec, FusionConfig
 from moderator.taxonomy import DEFAULT
+from moderator.train.batches import Batches, FusionTraining, Material, united
 from moderator.train.examples import Example
-from moderator.train.fusion import FusionTrainer, FusionTraining, Material, united
-from moderator.train.losses import masked_bce, targets_of, weights_of
+from moderator.train.fusion import FusionTrainer
+from moderator.train.losses import balance_of, masked_bce, targets_of, weights_of
 from moderator.train.tokens import TokenCache
 from moderator.types import Item, Modality
 
@@ -65,6 +66,47 @@ def test_unknown_labels_and_weights_in_the_loss() -> None:
     assert bool((logits.grad[~targets.isnan()] != 0).all())
     nothing = masked_bce(logits, torch.full((6, 3), NAN), weights)
     assert float(nothing.detach()) == 0.0
+
+
+def test_what_is_right_already_counts_less() -> None:
+    logits = torch.tensor([[3.0, -3.0, 3.0, -3.0]])
+    targets = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    one = torch.ones(1)
+    plain = [float(masked_bce(logits[:, [c]], targets[:, [c]], one)) for c in range(4)]
+    focused = [
+        float(masked_bce(logits[:, [c]], targets[:, [c]], one, focus=(1.0, 2.0))) / plain[c] for c in range(4)
+    ]
+    wrong = torch.tensor(3.0).sigmoid().item()
+    assert focused == pytest.approx([1 - wrong, wrong, wrong**2, (1 - wrong) ** 2], rel=1e-4)
+    doubled = masked_bce(logits, targets, one, positives=torch.full((4,), 2.0))
+    assert float(doubled) == pytest.approx((2 * plain[0] + 2 * plain[1] + plain[2] + plain[3]) / 4, rel=1e-5)
+
+
+def test_balance_of_labels() -> None:
+    targets = np.array([[1, NAN, 0], [0, 1, 0], [0, NAN, 0], [0, NAN, 0], [NAN, 0, 0]], np.float32)
+    weights = np.ones(5, np.float32)
+    assert balance_of(targets, weights, 0.0).tolist() == [1, 1, 1]
+    assert balance_of(targets, weights, 1.0).tolist() == pytest.approx([3, 1, 1])
+    assert balance_of(targets, weights, 0.5).tolist() == pytest.approx([3**0.5, 1, 1])
+    many = np.zeros((1000, 1), np.float32)
+    many[0] = 1
+    assert balance_of(many, np.ones(1000, np.float32), 1.0).tolist() == [20]
+
+
+def test_rare_labels_are_drawn_as_often_as_others() -> None:
+    examples = [
+        Example(Item.of(text=str(n)), {"a": float(n < 100), "b": float(n == 999)}, "s", "", "train")
+        for n in range(1000)
+    ]
+    tokens = TokenCache.of_lengths(np.ones((1000, DIM), np.float16), [1] * 1000)
+    targets = targets_of(examples, ("a", "b"))
+    for rare, share in ((0.0, 0.001), (1.0, 0.5)):
+        training = FusionTraining(batch_size=2000, rare=rare)
+        batches = Batches(
+            Material(examples, {"x": tokens}), training, range(1000), targets, weights_of(examples)
+        )
+        drawn = batches.draw(np.random.default_rng(1))
+        assert drawn.targets[:, 1].mean() == pytest.approx(share, abs=0.05)
 
 
 def test_targets_and_weights_of_examples() -> None:

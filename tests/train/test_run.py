@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from moderator.settings import Settings
 from moderator.train.config import TrainConfig, read_config
 from moderator.train.run import Paths, train
 from tests.pipeline.small_model import BENIGN, HARMFUL
+from tests.plugins.tiny_bert import tiny_bert
 
 CONFIG = """
 [text]
@@ -231,3 +234,34 @@ def test_runs_that_cannot_start_are_said(
     with pytest.raises(TrainingError) as refused:
         train(made, Paths([data], tmp_path / "out", tmp_path / "work"), Settings(), quietly)
     assert said in str(refused.value)
+
+
+def test_several_processes_train_one_model(data: Path, tmp_path: Path) -> None:
+    """As ``torchrun`` and ``accelerate launch`` start them; one of them speaks and writes."""
+    folder = tiny_bert(tmp_path / "bert", words=("click", "free", "prize", "idiot", "stupid"))
+    (tmp_path / "train.toml").write_text(
+        CONFIG.replace('["text-lexical", "image', '["text-minilm", "text-lexical", "image')
+        + f"[tuning.text-minilm]\nrows = 200\nrounds = 1\nbatch = 400\n"
+        f'[options.text-minilm]\nmodel = "{folder}"\nchunk = 14\nrank = 2\nlayers = 1\n'
+    )
+    out, profile = tmp_path / "model", tmp_path / "profile"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "moderator", "train", str(tmp_path / "train.toml"), "--data", str(data)]
+    command += ["--out", str(out), "--threads", "1", "--profile", str(profile)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for said in ("examples of 2 sources", "tuning round 1/1", "round 3/3", "done: use it with"):
+        assert done.stdout.count(said) == 1, said
+    assert {file.name for file in out.glob("*.safetensors")} == {
+        *("fusion.safetensors", "text-lexical.safetensors", "image-timm.safetensors"),
+        "text-minilm.safetensors",
+    }
+    for stage in ("text-minilm", "fusion"):
+        assert "Self CPU time total" in (profile / f"{stage}.txt").read_text(encoding="utf-8")
+        assert json.loads((profile / f"{stage}.json").read_text(encoding="utf-8"))["traceEvents"]
+    options = {"text-minilm": {"model": str(folder), "chunk": 14}}
+    with Moderator.load(model=str(out), settings=Settings(plugins=options), device="cpu") as moderator:
+        spam = moderator.check(text="click this link now, you win a free prize")
+        fine = moderator.check(text="the library opens at nine in the morning")
+    assert spam.scores["spam"] > fine.scores["spam"]
+    assert spam.degraded == ()

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +16,6 @@ from moderator.train.speech import Speech, mix, speakable, synthesise
 from moderator.types import Item
 
 CONFIG = Speech(processes=1)
-
-
-@pytest.fixture
-def espeak() -> None:
-    if shutil.which("espeak-ng") is None:
-        reason = "espeak-ng is not installed (apt-get install espeak-ng)"
-        if os.environ.get("MODERATOR_NO_SKIP") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 def text(words: str, lang: str = "en", split: str = "train") -> Example:

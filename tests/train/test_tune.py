@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moderator.errors import TrainingError, WeightsError
+from moderator.errors import CheckpointError, TrainingError
 from moderator.media.decode import decode
 from moderator.settings import Limits
 from moderator.taxonomy import DEFAULT
@@ -125,7 +125,7 @@ def test_an_interrupted_tuning_goes_on_as_if_it_had_not_been(
 def test_adapters_of_another_encoder_are_refused(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"x.a": torch.zeros(1)}, path, metadata={"base": "0" * 64})
-    with pytest.raises(WeightsError, match="adapters for weights 000000000000"):
+    with pytest.raises(CheckpointError, match="adapters for an encoder with SHA-256 000000000000"):
         loaded(folder, path)
 
 
