@@ -147,8 +147,9 @@ class Moderator:
     @property
     def readers(self) -> Mapping[str, Modality]:
         """Embedders and extractors in use, and the modality of each."""
-        used = (*self._judge.embedders, *self._judge.extractors)
-        return {each.plugin.name: each.plugin.modality for each in used}
+        used = [each.plugin for each in self._judge.embedders]
+        used += [each.plugin for each in self._judge.extractors]
+        return {plugin.name: plugin.modality for plugin in used}
 
     def scan(self, items: Iterable[Item]) -> Iterator[tuple[Item, Verdict]]:
         """Judge a stream of posts, ``settings.batch_size`` at a time, without holding more than that."""

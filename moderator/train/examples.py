@@ -56,7 +56,7 @@ def read_text(
     """
     by_source: dict[str, list[tuple[float, Example]]] = {}
     for path in paths:
-        lines = filled(path) if path.suffix == ".toml" else _lines(path)
+        lines: Iterator[Any] = filled(path) if path.suffix == ".toml" else _lines(path)
         for number, line in enumerate(lines, start=1):
             try:
                 row: Any = json.loads(line) if isinstance(line, str) else line

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moderator.errors import WeightsError
 from moderator.weights import Weights, sha256_of
@@ -88,9 +89,10 @@ class Sphinx:
         vad = self._vad(2)
         size = int(vad.frame_bytes)
         frames = [pcm[at : at + size] for at in range(0, len(pcm) - size + 1, size)]
-        return sum(vad.is_speech(frame) for frame in frames) / max(1, len(frames))
+        return sum(bool(vad.is_speech(frame)) for frame in frames) / max(1, len(frames))
 
 
-def _pcm(samples: Any) -> bytes:
+def _pcm(samples: NDArray[Any]) -> bytes:
     """16 bits a sample, as the decoder wants them."""
-    return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+    pcm: NDArray[np.int16] = (np.clip(samples, -1, 1) * 32767).astype("<i2")
+    return pcm.tobytes()

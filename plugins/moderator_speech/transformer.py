@@ -155,9 +155,9 @@ def _readers(name: str, folder: Path) -> tuple[Any, Any]:
     from transformers import AutoFeatureExtractor, AutoTokenizer
 
     try:
-        return tuple(
-            auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            for auto in (AutoFeatureExtractor, AutoTokenizer)
+        return (
+            AutoFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
+            AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
         )
     except Exception as error:
         raise WeightsError(

@@ -39,10 +39,16 @@ def tiny_whisper(folder: Path, **generation: Any) -> Path:
     vocabulary |= ids
     WhisperTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=16).save_pretrained(folder)
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    size = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, **heads}
+    heads: dict[str, Any] = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    size: dict[str, Any] = {
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        **heads,
+    }
     end = ids["<|endoftext|>"]
-    tokens = {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end}
+    tokens: dict[str, Any] = {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end}
     config = WhisperConfig(
         vocab_size=len(vocabulary),
         d_model=16,
@@ -79,21 +85,19 @@ def tiny_ctc(folder: Path) -> Path:
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    config = Wav2Vec2Config(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(16, 16),
-        conv_kernel=(10, 8),
-        conv_stride=(20, 16),
-        num_feat_extract_layers=2,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        pad_token_id=0,
-        initializer_range=1.0,
-    )
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": (16, 16),
+        "conv_kernel": (10, 8),
+        "conv_stride": (20, 16),
+        "num_feat_extract_layers": 2,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    config = Wav2Vec2Config(vocab_size=len(vocabulary), pad_token_id=0, initializer_range=1.0, **size)
     Wav2Vec2ForCTC(config).save_pretrained(folder)
     return folder
 
@@ -104,7 +108,7 @@ def spoken(text: str, voice: str = "en-us") -> Content:
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
     # the length in the header of a pipe is made up
     samples = np.frombuffer(done.stdout[44 : len(done.stdout) // 2 * 2], dtype="<i2")
-    return Content(Modality.AUDIO, samples.astype(np.float32) / 32768, rate=22_050)
+    return Content(Modality.AUDIO, samples.astype(np.float32) / np.float32(32768), rate=22_050)
 
 
 def as_wav(content: Content) -> bytes:
