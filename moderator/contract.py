@@ -12,6 +12,7 @@ from moderator.types import Content, Modality, SignalSpec, Source
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SIGNAL: Final = re.compile(r"[a-z_][a-z0-9_]*")  # a plain variable in policy conditions
+_CONTEXT: Final = "item"  # as moderator.policy.schema has it, which lies above
 
 P = TypeVar("P", bound=Plugin)
 
@@ -46,6 +47,8 @@ def checked_signals(detector: Detector) -> tuple[SignalSpec, ...]:
             raise PluginError(
                 f"signal {spec.name!r} must be lower-case letters, digits and underscores, no digit first"
             )
+        if spec.name == _CONTEXT:
+            raise PluginError(f"signal {spec.name!r} is what policies call a post's context; rename it")
         if not spec.low < spec.high:
             raise PluginError(f"signal {spec.name!r} has an empty range [{spec.low}, {spec.high}]")
     if len({spec.name for spec in specs}) < len(specs):

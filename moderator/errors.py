@@ -12,7 +12,8 @@ class SettingsError(ModeratorError):
 
 
 class PolicyError(ModeratorError):
-    """A policy cannot be loaded. ``problems`` holds one ``file:line: message`` per finding."""
+    """A policy cannot be loaded. ``problems`` holds one ``file:line: message`` per finding, without a line
+    where there is no file."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = tuple(problems)

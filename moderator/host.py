@@ -6,7 +6,9 @@ are done here one by one, and whatever goes wrong becomes a ``PluginFailure``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
@@ -17,10 +19,12 @@ import pluggy
 
 from moderator import hookspecs
 from moderator.contract import checked_class, checked_signals
-from moderator.errors import ModeratorError, PluginError
+from moderator.errors import PluginError
+from moderator.media.files import told
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.settings import Settings
-from moderator.types import PluginFailure, SignalSpec
+from moderator.taxonomy import DEFAULT
+from moderator.types import PluginFailure
 
 GROUP: Final = "moderator"
 """The entry-point group plugins are found in."""
@@ -29,6 +33,8 @@ _SHIPPED_WITH: Final = "moderator"
 _POLICY_SUFFIXES: Final = (".yaml", ".yml")
 # A plugin that calls sys.exit() must not end a scan; Ctrl-C must.
 _FAILURES: Final = (Exception, SystemExit)
+# Where a failure may have taken a detector along; other hooks bring none.
+_MAY_LOSE_SIGNALS: Final = frozenset(("load", "register", "register_detectors", "construct"))
 
 P = TypeVar("P", bound=Plugin)
 
@@ -36,7 +42,8 @@ P = TypeVar("P", bound=Plugin)
 class PluginHost:
     """Every usable embedder, detector, extractor and policy, and why the others are not.
 
-    Plugins are constructed, not loaded: weights are fetched when a model or a policy needs them.
+    Plugins are constructed, not loaded: weights are fetched when a model or a policy needs them. What they
+    print meanwhile goes to standard error, since standard output may be a stream of verdicts.
     ``policies`` are files by name (stem). Names are unique across all four; the
     plugin registered first keeps its name. ``origins`` says where each name comes from
     (``"text (moderator 0.1.0)"``), ``distributions`` which package each entry point belongs to,
@@ -58,14 +65,15 @@ class PluginHost:
         plugins: Mapping[str, object],
         settings: Settings | None = None,
         *,
+        labels: Sequence[str] = DEFAULT.names,
         distributions: Mapping[str, str] | None = None,
         blocked: Mapping[str, str] | None = None,
         failures: Iterable[PluginFailure] = (),
     ) -> None:
         """Register modules (or any objects with hook implementations) by name, in the given order.
 
-        ``distributions`` says which installed distribution a plugin came with. ``blocked`` and
-        ``failures`` carry what happened before, during discovery.
+        ``labels`` are names no signal may have. ``distributions`` says which installed distribution a plugin
+        came with. ``blocked`` and ``failures`` carry what happened before, during discovery.
         """
         self._settings = settings or Settings()
         self._embedders: dict[str, Embedder] = {}
@@ -74,7 +82,9 @@ class PluginHost:
         self._policies: dict[str, Traversable] = {}
         self._origins: dict[str, str] = {}
         self._failures = list(failures)
-        self._signals: dict[str, tuple[SignalSpec, str]] = {}
+        self._labels = frozenset(labels)
+        self._signals: dict[str, str] = {}
+        """Signal → the detector that declares it."""
 
         self.embedders = MappingProxyType(self._embedders)
         self.detectors = MappingProxyType(self._detectors)
@@ -85,16 +95,17 @@ class PluginHost:
             {**dict.fromkeys(plugins, "registered in this process"), **(distributions or {})}
         )
         self.blocked = MappingProxyType(dict(blocked or {}))
-        managers = {name: self._register(name, plugin, plugins) for name, plugin in plugins.items()}
-        self.registered = tuple(name for name, manager in managers.items() if manager)
-        for name, manager in managers.items():
-            if manager:
-                self._collect(name, manager)
+        with redirect_stdout(sys.stderr):
+            managers = {name: self._register(name, plugin, plugins) for name, plugin in plugins.items()}
+            self.registered = tuple(name for name, manager in managers.items() if manager)
+            for name, manager in managers.items():
+                if manager:
+                    self._collect(name, manager)
         self._check_option_tables()
         self.failures = tuple(self._failures)
 
     @classmethod
-    def discover(cls, settings: Settings) -> PluginHost:
+    def discover(cls, settings: Settings, labels: Sequence[str] = DEFAULT.names) -> PluginHost:
         """Import every allowed entry point of the group ``moderator`` and register what it provides.
 
         Plugins shipped with the toolkit come first, so that none can take over their names; then all
@@ -121,9 +132,10 @@ class PluginHost:
                 continue
             distributions[entry.name] = distribution
             try:
-                plugins[entry.name] = entry.load()
+                with redirect_stdout(sys.stderr):
+                    plugins[entry.name] = entry.load()
             except _FAILURES as error:
-                failures.append(PluginFailure(entry.name, "load", _reason(error)))
+                failures.append(PluginFailure(entry.name, "load", told(error)))
         failures.extend(
             PluginFailure(
                 name, "load", "named in allow_plugins, but no installed package has this entry point"
@@ -131,15 +143,27 @@ class PluginHost:
             for name in settings.allow_plugins or ()
             if name not in distributions
         )
-        return cls(plugins, settings, distributions=distributions, blocked=blocked, failures=failures)
+        return cls(
+            plugins,
+            settings,
+            labels=labels,
+            distributions=distributions,
+            blocked=blocked,
+            failures=failures,
+        )
 
     @property
     def plugins(self) -> Mapping[str, Plugin]:
         """Embedders, detectors and extractors by name."""
         return {**self._embedders, **self._detectors, **self._extractors}
 
+    @property
+    def lost(self) -> Sequence[str]:
+        """Plugins that failed such that detectors, and with them signals, may be missing."""
+        return tuple(dict.fromkeys(each.plugin for each in self.failures if each.stage in _MAY_LOSE_SIGNALS))
+
     def _fail(self, plugin: str, stage: str, error: BaseException | str) -> None:
-        reason = error if isinstance(error, str) else _reason(error)
+        reason = error if isinstance(error, str) else told(error)
         self._failures.append(PluginFailure(plugin, stage, reason))
 
     def _register(
@@ -203,11 +227,11 @@ class PluginHost:
         kind = checked_class(made, Detector)  # type: ignore[type-abstract]
         detector = self._construct(owner, kind)
         try:
-            specs = checked_signals(detector)
-            self._check_ranges(specs)
+            signals = [spec.name for spec in checked_signals(detector)]
+            self._check_free(signals)
         except _FAILURES as error:
-            raise PluginError(f"{kind.name}: {_reason(error)}") from error
-        self._signals.update({spec.name: (spec, kind.name) for spec in specs})
+            raise PluginError(f"{kind.name}: {told(error)}") from error
+        self._signals.update(dict.fromkeys(signals, kind.name))
         self._detectors[kind.name] = detector
         self._origins[kind.name] = self._origin(owner)
 
@@ -223,16 +247,18 @@ class PluginHost:
         try:
             return kind(self._settings.plugins.get(kind.name))
         except _FAILURES as error:
-            raise PluginError(f"{kind.name}: {_reason(error)}") from error
+            raise PluginError(f"{kind.name}: {told(error)}") from error
 
-    def _check_ranges(self, specs: Iterable[SignalSpec]) -> None:
-        """Two detectors may emit the same signal, but a threshold must mean the same in both."""
-        for spec in specs:
-            other, where = self._signals.get(spec.name, (spec, ""))
-            if (other.low, other.high) != (spec.low, spec.high):
+    def _check_free(self, signals: Iterable[str]) -> None:
+        """A name in a policy must mean one thing."""
+        for name in signals:
+            if name in self._labels:
+                raise PluginError(f"signal {name!r} has the name of a label; give it another name")
+            if name in self._signals:
+                where = self._signals[name]
                 raise PluginError(
-                    f"signal {spec.name!r} has the range [{spec.low}, {spec.high}] here and "
-                    f"[{other.low}, {other.high}] in {where}; give it another name"
+                    f"signal {name!r} is declared by {where} ({self._origins[where]}) already; "
+                    "give it another name, or leave one of the two out with allow_plugins"
                 )
 
     def _add_policy(self, owner: str, file: object) -> None:
@@ -273,8 +299,3 @@ def _order(entry: EntryPoint) -> tuple[bool, str, str]:
 
 def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
-
-
-def _reason(error: BaseException) -> str:
-    """Errors raised on purpose speak for themselves; others need their type to make sense."""
-    return str(error) if isinstance(error, ModeratorError) else f"{type(error).__name__}: {error}"

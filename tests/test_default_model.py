@@ -153,3 +153,5 @@ def test_it_is_listed_with_its_digest(moderator: Moderator) -> None:
     assert result.exit_code == 0
     rows = json.loads(result.stdout)
     assert moderator.checkpoint.digest in json.dumps(rows)
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert all(row["origin"] == "package" for row in rows if row["path"].startswith(str(FOLDER)))

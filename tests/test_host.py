@@ -35,7 +35,8 @@ def embedder(name: str) -> type[Embedder]:
 
 
 def detector(name: str, **attributes: Any) -> type[Detector]:
-    return type(name, (FakeDetector,), {"name": name, **attributes})
+    own = (SignalSpec(name.replace("-", "_")),)
+    return type(name, (FakeDetector,), {"name": name, "signals": own, **attributes})
 
 
 def reasons(host: PluginHost) -> list[str]:
@@ -168,22 +169,60 @@ def test_unusable_class_is_refused(offered: object, said: str) -> None:
     assert said in failure.error
 
 
-def test_same_signal_needs_the_same_range() -> None:
+def test_a_name_in_policies_means_one_thing() -> None:
+    def declaring(name: str, *signals: str) -> type[Detector]:
+        return detector(name, signals=tuple(SignalSpec(each) for each in signals))
+
     host = PluginHost(
         {
+            "v": plugin(register_detectors=lambda: [declaring("a", "s")]),
             "w": plugin(
                 register_detectors=lambda: [
-                    detector("a", signals=(SignalSpec("s"),)),
-                    detector("b", signals=(SignalSpec("s", 0, 100),)),
-                    detector("c", signals=(SignalSpec("s"),)),
+                    declaring("b", "t", "s"),
+                    declaring("c", "hate"),
+                    declaring("d", "item"),
+                    declaring("e", "t"),
                 ]
-            )
+            ),
         }
     )
-    assert list(host.detectors) == ["a", "c"]
-    assert (
-        "signal 's' has the range [0, 100] here and [0.0, 1.0] in a; give it another name" in reasons(host)[0]
-    )
+    assert list(host.detectors) == ["a", "e"]
+    assert reasons(host) == [
+        "w/construct: b: signal 's' is declared by a (v (registered in this process)) already; "
+        "give it another name, or leave one of the two out with allow_plugins",
+        "w/construct: c: signal 'hate' has the name of a label; give it another name",
+        "w/construct: d: signal 'item' is what policies call a post's context; rename it",
+    ]
+
+
+def test_plugins_whose_failure_may_have_taken_signals_along(installed: Installed) -> None:
+    def fail() -> Any:
+        raise RuntimeError("no licence")
+
+    modules = {
+        "one": plugin(register_embedders=fail, register_policies=fail),
+        "two": plugin(register_detectors=fail),
+        "three": plugin(register_detectors=lambda: [detector("words"), object(), object()]),
+    }
+    installed(modules, {"one": "one", "two": "two", "three": "three", "gone": "no_such_module"})
+    host = PluginHost.discover(Settings(plugins={"nothing": {}}))
+    assert host.lost == ("gone", "three", "two")
+
+
+def test_what_plugins_print_goes_to_standard_error(
+    installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hook() -> Any:
+        print("hook")  # noqa: T201
+        yield type("Chatty", (FakeDetector,), {"__init__": construct})
+
+    def construct(self: Any, options: Any = None) -> None:
+        print("constructed")  # noqa: T201
+        FakeDetector.__init__(self, options)
+
+    installed({"chatty": plugin(register_detectors=hook)}, {"chatty": "chatty"})
+    assert not PluginHost.discover(Settings()).failures
+    assert capsys.readouterr() == ("", "hook\nconstructed\n")
 
 
 @pytest.mark.parametrize("offered", ["missing.yaml", "notes.txt", "."])
@@ -311,3 +350,8 @@ def test_plugin_error_text_is_not_prefixed_with_its_type() -> None:
 
     host = PluginHost({"a": plugin(register_detectors=fail)})
     assert reasons(host) == ["a/register_detectors: install the extra"]
+
+
+def test_reasons_have_no_addresses() -> None:
+    host = PluginHost({"w": plugin(register_detectors=lambda: [object()])})
+    assert reasons(host) == ["w/construct: <object object> is not a subclass of Detector"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -48,22 +50,32 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors raised on purpose become one line on stderr and an exit code, no traceback."""
     try:
+        code = _run()
+    except KeyboardInterrupt:  # while the last words were said
+        code = 130
+    # Python takes a moment to end, and nothing is left to interrupt: Ctrl-C shall not end it by the signal.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
         result: Any = cli.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        return exit_.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        sys.exit(1)
+        return 1
     except Exception as error:
         from moderator.errors import ModeratorError, SettingsError  # not needed for --help
 
         if not isinstance(error, ModeratorError):
             raise
         click.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
-    sys.exit(result if isinstance(result, int) else 0)
+        return 2 if isinstance(error, SettingsError) else 1
+    return result if isinstance(result, int) else 0

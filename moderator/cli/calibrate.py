@@ -78,6 +78,7 @@ def calibrate(
         scores = scores_of(scorer(moderator), rows, labels, progress=progress)
         signals = [spec for each in moderator.host.detectors.values() for spec in each.signals]
         found = find_policy(settings.policy, moderator.host.policies)
+        lost = moderator.host.lost
     thresholds = find_thresholds(
         rows,
         scores,
@@ -89,7 +90,7 @@ def calibrate(
     if not thresholds:
         raise TrainingError("no label reaches the precision asked for; nothing is changed")
     text, before = with_thresholds(found.source.read_bytes().decode("utf-8"), thresholds)
-    load_policy(text.encode(), labels, signals, found.shown)
+    load_policy(text.encode(), labels, signals, found.shown, failed=lost)
     shown = [
         {
             "id": each.rule,

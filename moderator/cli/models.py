@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,19 @@ def _plugin_rows(name: str, kind: str, plugin: Plugin) -> Iterator[dict[str, Any
     except Exception as error:  # noqa: BLE001 - a plugin's own code; the listing goes on with the reason
         yield _row(name, kind, "failed", detail=f"{type(error).__name__}: {error}")
     else:
+        files = [weights.path.name for weights in found]
         for weights in found:
-            yield _row(name, kind, "found", weights)
+            file = weights.path.name if files.count(weights.path.name) == 1 else str(weights.path)
+            shown = name if len(found) == 1 else f"{name}/{file}"
+            yield _row(shown, kind, "found", _as_shipped(weights))
         if not found:
             yield _row(name, kind, "no weights")
+
+
+def _as_shipped(weights: Weights) -> Weights:
+    """What the model handed to a plugin as a path came with the package, if the model did."""
+    shipped = weights.path.resolve().parent == model_path("default").resolve()
+    return replace(weights, origin="package") if shipped else weights
 
 
 def _row(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -124,7 +126,8 @@ def _failed(host: PluginHost, name: str) -> dict[str, Any]:
 
 
 def _checked(name: str, plugin: Plugin, host: PluginHost, device: str) -> dict[str, Any]:
-    results = check_plugin(plugin, device)
+    with redirect_stdout(sys.stderr):  # a plugin may print, and --json must stay JSON
+        results = check_plugin(plugin, device)
     loaded = any(result.check == "has a fingerprint" and result.ok for result in results)
     return {
         "id": name,

@@ -28,9 +28,10 @@ class _Installed:
     signals: Sequence[SignalSpec]
     labels: Sequence[str]
     """Of the configured model."""
+    blocked: Sequence[str]
 
     def load(self, files: PolicyFiles) -> Policy:
-        loaded = load_policy(files.source, self.labels, self.signals, files.shown)
+        loaded = load_policy(files.source, self.labels, self.signals, files.shown, blocked=self.blocked)
         if files.name in self.policies and loaded.name != files.name:
             raise PolicyError(
                 [f"{files.shown}:1: name is {loaded.name!r}, but its file is called {files.name!r}"]
@@ -40,9 +41,15 @@ class _Installed:
 
 def _installed() -> _Installed:
     settings = load_settings()
-    host = PluginHost.discover(settings)
+    labels = labels_of(settings.model)
+    host = PluginHost.discover(settings, labels)
     signals = [spec for detector in host.detectors.values() for spec in detector.signals]
-    return _Installed(host.policies, host.origins, signals, labels_of(settings.model))
+    if host.failures:  # a policy may lack just that plugin's signals
+        from moderator.cli.verdict_view import failure_lines
+
+        for line in failure_lines(host.failures):
+            click.echo(line, err=True)
+    return _Installed(host.policies, host.origins, signals, labels, tuple(host.blocked))
 
 
 @click.group()

@@ -18,6 +18,32 @@ from moderator.cli.verdict_view import failure_lines, summary_table, verdict_tab
 from moderator.settings import load_settings
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does."""
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handled((signal.SIGTERM,), handle):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Sequence[signal.Signals], handle: Any) -> Iterator[None]:
+    """``handle`` in place of the handlers of these signals; in the main thread, others may not set any."""
+    try:
+        before = {number: signal.signal(number, handle) for number in numbers}
+    except ValueError:  # whoever runs us in another thread handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @db_option
@@ -28,6 +54,7 @@ from moderator.settings import load_settings
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items judged together [default: 1024].")
 @click.option("--show", default=20, show_default=True, type=click.IntRange(min=0), help="Verdicts to print.")
 @json_option
+@_terminable()
 def scan(
     paths: Sequence[Path],
     db: str | None,
@@ -42,7 +69,10 @@ def scan(
     """Judge PATHS: directories, media and text files, .jsonl, .csv and .parquet tables.
 
     Verdicts go to the database and, with --output, to a JSONL file. Exit code 0 = all scanned,
-    1 = could not finish, 2 = usage, 130 = interrupted with what was done kept.
+    1 = could not finish, 2 = usage, 130 = interrupted (Ctrl-C, SIGTERM) with what was done kept.
+
+    A line has the keys id, action, scores, signals, matches, degraded, evidence, coverage (the share of each
+    part that was looked at, where it is not all), model_digest and policy_digest.
     """
     if output == "-" and as_json:
         raise click.UsageError("--output - and --json both want standard output; give --output a file")
@@ -120,7 +150,7 @@ def _as_object(summary: Any, sources: Any, url: str, output: str | None) -> dict
 
 @contextmanager
 def _stopping(notes: Any) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C lets the batch in hand finish, the second does not."""
+    """The first Ctrl-C or SIGTERM lets the batch in hand finish, the second does not."""
     asked = False
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
@@ -130,15 +160,8 @@ def _stopping(notes: Any) -> Iterator[Callable[[], bool]]:
         asked = True
         notes.print("stopping after this batch; Ctrl-C again to drop it")
 
-    try:
-        before = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not in the main thread: whoever runs us there handles signals
-        yield lambda: False
-        return
-    try:
+    with _handled((signal.SIGINT, signal.SIGTERM), handle):
         yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 import click
+
+from moderator.media.files import joins_emoji
 
 # controls, formatting such as bidi overrides and zero-width characters, surrogates, line separators
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -15,7 +18,7 @@ _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 def visible(text: str, limit: int | None = None) -> str:
     """``text`` with unsafe characters as escapes, cut after ``limit`` characters of the original."""
     shown = text if limit is None or len(text) <= limit else text[:limit]
-    safe = shown if shown.isascii() and shown.isprintable() else "".join(map(_escaped, shown))
+    safe = shown if shown.isascii() and shown.isprintable() else "".join(_escaped(shown))
     return safe if len(shown) == len(text) else f"{safe}… ({len(text):,} characters)"
 
 
@@ -24,7 +27,9 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=True, indent=2))
 
 
-def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in _UNSAFE:
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+def _escaped(text: str) -> Iterator[str]:
+    for at, character in enumerate(text):
+        if unicodedata.category(character) not in _UNSAFE or joins_emoji(text, at):
+            yield character
+        else:
+            yield character.encode("unicode_escape").decode("ascii")

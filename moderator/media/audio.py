@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from moderator.errors import MediaError
 from moderator.media.containers import missing_bytes
+from moderator.media.files import told
 from moderator.settings import Limits
 
 _RATES = (1_000, 384_000)
@@ -164,8 +165,7 @@ def sampled(read: Callable[[int, int], NDArray[np.float32]], rate: int, frames: 
         try:
             samples = read(start, count)
         except Exception as error:  # noqa: BLE001 - decoders raise anything; windows before it still count
-            problem = str(error) if isinstance(error, MediaError) else f"{type(error).__name__}: {error}"
-            problem = f"from {start / rate:.1f} s: {problem}"
+            problem = f"from {start / rate:.1f} s: {told(error)}"
             break
         if len(samples):
             peak = float(np.abs(samples).max())
@@ -175,8 +175,8 @@ def sampled(read: Callable[[int, int], NDArray[np.float32]], rate: int, frames: 
             clips.append(Clip(samples, rate, (start / rate, (start + len(samples)) / rate)))
             covered += len(samples)
         if len(samples) + _SLACK * rate < count:
-            told, found = frames / rate, (start + len(samples)) / rate
-            problem = f"the header tells of {told:.2f} s but only {found:.2f} s could be read"
+            named, found = frames / rate, (start + len(samples)) / rate
+            problem = f"the header tells of {named:.2f} s but only {found:.2f} s could be read"
             break
     if clips and not loud and not problem:
         raise SilenceError("empty: silence")

@@ -13,8 +13,8 @@ import PIL.Image
 
 from moderator.errors import MediaError
 from moderator.media import audio, image, video
-from moderator.media.files import printable, read_file
-from moderator.media.sniff import UNKNOWN, sniff
+from moderator.media.files import printable, read_file, told
+from moderator.media.sniff import HEAD, UNKNOWN, document, sniff
 from moderator.media.text import normalise
 from moderator.media.windows import windows
 from moderator.settings import Limits
@@ -54,7 +54,7 @@ def decode(item: Item, limits: Limits) -> DecodedItem:
         except MediaError as error:
             done.problems.append(str(error))
         except Exception as error:  # noqa: BLE001 - decoders raise anything, and content must never stop a run
-            done.problems.append(f"cannot be decoded: {type(error).__name__}: {error}")
+            done.problems.append(f"cannot be decoded: {told(error)}")
         contents += done.contents
         digests.append(done.digest)
         problems += [printable(f"{name}: {problem}") for problem in done.problems]
@@ -110,6 +110,8 @@ def _text(done: _Part, part: Part) -> None:
         if len(encoded) > done.limits.max_bytes:
             limit = done.limits.max_bytes
             raise MediaError(f"{len(encoded):,} bytes of text, the limit is {limit:,} (max_bytes)")
+    if kind := document(text[:HEAD].encode("utf-8", "surrogatepass")):
+        raise MediaError(f"not text (bytes look like {kind})")
     cut = windows(text, done.limits)
     for start, end in cut.spans:
         piece = text[start:end]

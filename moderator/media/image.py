@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +15,13 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from moderator.errors import MediaError
+from moderator.media.files import told
 from moderator.media.pixels import views
 from moderator.media.quiet import quiet
 from moderator.media.sampling import spread
+from moderator.media.sniff import sniff
 from moderator.settings import Limits
+from moderator.types import Modality
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """The only Pillow decoders ever tried on foreign bytes."""
@@ -49,7 +54,7 @@ class Frames:
 
 def decode_image(data: bytes, limits: Limits) -> Frames:
     """Decode ``data`` (one of ``FORMATS``). Raises ``MediaError``, or whatever Pillow meets in bad data."""
-    with quiet(), PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _bounded(limits), _opened(data) as image:
         _check_size(image, limits)
         if image.format in ("JPEG", "MPO"):
             image.draft(None, (limits.image_side, limits.image_side))
@@ -60,7 +65,7 @@ def decode_image(data: bytes, limits: Limits) -> Frames:
 
 def from_pillow(image: PIL.Image.Image, limits: Limits) -> Frames:
     """Frames of an image the caller opened; its position in an animation is left where it was."""
-    with quiet():
+    with _bounded(limits):
         _check_size(image, limits)
         total = int(getattr(image, "n_frames", 1))
         if total == 1 or image.format == "MPO":
@@ -75,7 +80,7 @@ def from_pillow(image: PIL.Image.Image, limits: Limits) -> Frames:
 def pillow_digest(image: PIL.Image.Image, limits: Limits) -> str:
     """SHA-256 of mode, size, palette and raw pixels of the frames that are looked at."""
     digest = hashlib.sha256()
-    with quiet():
+    with _bounded(limits):
         total = int(getattr(image, "n_frames", 1))
         at = image.tell()
         for index in spread(total, limits.frames) if total > 1 else [at]:
@@ -89,6 +94,37 @@ def pillow_digest(image: PIL.Image.Image, limits: Limits) -> str:
         if image.tell() != at:
             image.seek(at)
     return digest.hexdigest()
+
+
+def _opened(data: bytes) -> PIL.Image.Image:
+    try:
+        return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
+    except PIL.UnidentifiedImageError as error:
+        seen = sniff(data)
+        name = seen.format if seen.modality is Modality.IMAGE else "picture"
+        raise MediaError(f"not a readable {name}") from error
+
+
+@contextmanager
+def _bounded(limits: Limits) -> Iterator[None]:
+    """Quiet, and ``max_pixels`` is the limit that counts: Pillow looks at its own first.
+
+    Pillow's is process-wide and larger by default; it is only ever raised, where ``max_pixels`` asks for it.
+    """
+    needed = (limits.max_pixels + 1) // 2  # Pillow refuses what has more than twice its limit
+    if PIL.Image.MAX_IMAGE_PIXELS is not None and needed > PIL.Image.MAX_IMAGE_PIXELS:
+        PIL.Image.MAX_IMAGE_PIXELS = needed
+    with quiet():
+        try:
+            yield
+        except PIL.Image.DecompressionBombError as error:
+            raise _too_large(error, limits) from error
+
+
+def _too_large(error: PIL.Image.DecompressionBombError, limits: Limits) -> MediaError:
+    found = re.search(r"\d+", str(error))
+    pixels = f"{int(found.group()):,} pixels" if found else "too many pixels"
+    return MediaError(f"{pixels}, the limit is {limits.max_pixels:,} (max_pixels)")
 
 
 def _check_size(image: PIL.Image.Image, limits: Limits) -> None:
@@ -121,7 +157,9 @@ def _decode(image: PIL.Image.Image, total: int, limits: Limits) -> Frames:
     except Exception as error:  # decoders raise anything; frames before it still count
         if not frames:
             raise
-        problem = f"frame {image.tell()} of {total} cannot be decoded: {type(error).__name__}: {error}"
+        if isinstance(error, PIL.Image.DecompressionBombError):
+            error = _too_large(error, limits)
+        problem = f"frame {image.tell()} of {total} cannot be decoded: {told(error)}"
         return Frames(tuple(frames), seen / total, problem)
     return Frames(tuple(frames), len(wanted) / total)
 

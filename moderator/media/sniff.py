@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -58,6 +59,22 @@ _MAGIC: tuple[tuple[bytes, Modality | None, str], ...] = (
     (b"#!AMR", None, "AMR"),
 )
 
+# Documents that read as text and are none: how their text looks is in fonts, codes and paths. Where they
+# begin is strict, since a sentence may begin with "%PDF-" or speak of "<svg>".
+_DOCUMENTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"%PDF-[12]\.\d[ \t]*(?:[\r\n]|\Z)"), "PDF"),
+    (re.compile(rb"\{\\rtf1"), "RTF"),
+    (
+        re.compile(
+            rb"(?:\xef\xbb\xbf)?"
+            rb"(?>\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)*+"
+            rb"<(?:[\w.-]+:)?svg(?:\s+[\w:.-]+\s*=|\s*/>|\s*>\s*<)",
+            re.DOTALL,
+        ),
+        "SVG",
+    ),
+)
+
 _UTF16 = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
@@ -73,10 +90,17 @@ def sniff(data: bytes) -> Sniffed:
     found = _binary(head)
     # "GIF89a was a format" is text too: only what does not read as text is taken by its first letters.
     if (found is None or b"\x00" not in head) and is_text(head, whole=len(data) <= HEAD):
-        return Sniffed(_TEXT, "text")
+        kind = document(head)
+        return Sniffed(None, kind) if kind else Sniffed(_TEXT, "text")
     if found is not None:
         return found
     return next((Sniffed(None, name) for mark, name in _UTF16 if head.startswith(mark)), UNKNOWN)
+
+
+def document(data: bytes) -> str:
+    """``PDF``, ``RTF`` or ``SVG`` if that is what text turns out to be, else nothing."""
+    head = data[:HEAD]
+    return next((name for pattern, name in _DOCUMENTS if pattern.match(head)), "")
 
 
 def is_text(head: bytes, *, whole: bool) -> bool:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from moderator.errors import MediaError
 from moderator.media.audio import Clip, SilenceError, check_sound, mono, sampled
 from moderator.media.containers import check_index, missing_bytes, ogg_tracks, transport_tracks
+from moderator.media.files import told
 from moderator.media.image import Frame
 from moderator.media.pixels import views
 from moderator.media.sampling import spread
@@ -545,7 +546,5 @@ def _floats(frame: Any) -> NDArray[np.float32]:
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, MediaError):
-        return str(error)
-    text = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return f"{type(error).__name__}: {text}"
+    reason = getattr(error, "strerror", None)  # FFmpeg's own words, without the names PyAV adds
+    return f"{type(error).__name__}: {reason}" if reason else " ".join(told(error).split())

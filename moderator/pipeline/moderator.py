@@ -88,10 +88,18 @@ class Moderator:
         settings = with_model_weights(
             settings, directory, [spec.name for spec in checkpoint.config.embedders]
         )
-        host = PluginHost.discover(settings)
-        files = find_policy(policy or settings.policy, host.policies)
+        host = PluginHost.discover(settings, checkpoint.config.labels)
+        failed = dict.fromkeys(each.plugin for each in host.failures if each.stage != "options")
+        files = find_policy(policy or settings.policy, host.policies, tuple(failed))
         signals = [spec for detector in host.detectors.values() for spec in detector.signals]
-        rules = load_policy(files.source, checkpoint.config.labels, signals, files.shown)
+        rules = load_policy(
+            files.source,
+            checkpoint.config.labels,
+            signals,
+            files.shown,
+            failed=host.lost,
+            blocked=tuple(host.blocked),
+        )
         return cls(host, checkpoint, rules, settings, device=device)
 
     @property

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,6 +14,7 @@ import torch
 
 from moderator.contract import problem_with_extracts
 from moderator.errors import CheckpointError, ModeratorError
+from moderator.media.files import told
 from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.types import Content, Embedding, Evidence, Modality, Signal
 
@@ -80,7 +83,8 @@ class Worker(Generic[T]):
 
     def _load(self) -> None:
         try:
-            self.plugin.load(self._device)
+            with redirect_stdout(sys.stderr):  # standard output may be a stream of verdicts
+                self.plugin.load(self._device)
         except CheckpointError:  # its weights are not those the model was trained with: all would be degraded
             raise
         except _FAILURES as error:
@@ -202,7 +206,5 @@ def extractor_worker(extractor: Extractor, device: str, timeout: float) -> Worke
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, ModeratorError):
-        return text
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+    text = " ".join(told(error).split())
+    return text if isinstance(error, ModeratorError) else text[:300]

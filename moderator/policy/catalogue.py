@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -26,10 +26,10 @@ class PolicyFiles:
     shown: str
 
 
-def find_policy(wanted: str, policies: Mapping[str, Traversable]) -> PolicyFiles:
+def find_policy(wanted: str, policies: Mapping[str, Traversable], failed: Sequence[str] = ()) -> PolicyFiles:
     """The files of the policy ``wanted``: a name in ``policies``, or the path of a YAML file.
 
-    Raises ``PolicyError`` naming what there is if it is neither.
+    Raises ``PolicyError`` naming what there is if it is neither, and the plugins that ``failed``.
     """
     if wanted in policies:
         return _files(wanted, policies[wanted])
@@ -41,10 +41,12 @@ def find_policy(wanted: str, policies: Mapping[str, Traversable]) -> PolicyFiles
     if is_file:
         return _files(path.stem, path)
     if path.suffix in _SUFFIXES or "/" in wanted:
-        raise PolicyError([f"{wanted}:1: there is no such file"])
+        raise PolicyError([f"{wanted}: there is no such file"])
     close = difflib.get_close_matches(wanted, sorted(policies), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(policies)) or 'none'}"
-    raise PolicyError([f"{wanted}:1: there is no policy of that name and no such file; {hint}"])
+    if failed:
+        hint += f"; plugins failed, see moderator plugins list: {', '.join(failed)}"
+    raise PolicyError([f"policy {wanted!r}: there is no policy of that name and no such file; {hint}"])
 
 
 def _files(name: str, source: Path | Traversable) -> PolicyFiles:

@@ -41,10 +41,15 @@ class Condition:
 
     names: frozenset[str]
     problems: tuple[str, ...]
+    unheard: frozenset[str] = frozenset()
 
 
-def check_condition(source: str, ranges: Ranges) -> Condition:
-    """Check ``source`` against the labels and signals in ``ranges``; never raises."""
+def check_condition(source: str, ranges: Ranges, *, incomplete: bool = False, hint: str = "") -> Condition:
+    """Check ``source`` against the labels and signals in ``ranges``; never raises.
+
+    ``incomplete``: there may be signals beside them, so that an unknown name is no problem but ``unheard``.
+    ``hint`` is added to the problem of an unknown name.
+    """
     if len(source) > MAX_LENGTH:
         return _broken(f"condition has {len(source)} characters; at most {MAX_LENGTH} are read: split it")
     try:
@@ -59,16 +64,20 @@ def check_condition(source: str, ranges: Ranges) -> Condition:
         for name in sorted(bound & known)
     ]
     used = frozenset(program.variables()) - bound - _TYPES
-    problems += [f"unknown label or signal {name!r}{_hint(name, known)}" for name in sorted(used - known)]
+    unheard = used - known
+    if not incomplete:
+        problems += [
+            f"unknown label or signal {name!r}{_hint(name, known)}{hint}" for name in sorted(unheard)
+        ]
     named = {name for name in program.functions() if re.fullmatch(r"[A-Za-z]\w*", name)}
     problems += [f"unknown function {name!r}{_hint(name, _FUNCTIONS)}" for name in sorted(named - _FUNCTIONS)]
     problems += _bad_patterns(tokens)
     thresholds = [each for each in comparisons(tokens) if each.name in ranges]
     out_of_range = [said for each in thresholds if (said := _threshold(each, *ranges[each.name]))]
     problems += out_of_range
-    if not problems:
+    if not problems and not unheard:
         problems += _sense(program, used, ranges, thresholds)
-    return Condition(used & known, tuple(problems))
+    return Condition(used & known, tuple(problems), unheard)
 
 
 def _broken(problem: str) -> Condition:

@@ -60,8 +60,9 @@ class Evaluator:
         reasons = list(degraded)
         if not scores and not reasons:
             reasons.append("nothing in the item could be judged")
+        reasons += self.policy.degraded
         variables: dict[str, Any] = dict(self._defaults)
-        unusable = False
+        unusable = bool(self.policy.unheard)
         for name, value in signals.items():
             low, high = self._ranges.get(name, (-math.inf, math.inf))
             if problem := _out_of_range(value, low, high):

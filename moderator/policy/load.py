@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 import yaml
 
 from moderator.errors import PolicyError
-from moderator.policy.condition import Ranges, check_condition
+from moderator.policy.condition import Condition, Ranges, check_condition
 from moderator.policy.nodes import Document, kind_of, line_of, read_source, tag_of
 from moderator.policy.schema import CONTEXT, Policy, Rule
 from moderator.types import Action, SignalSpec
@@ -27,11 +27,16 @@ def load_policy(
     labels: Sequence[str],
     signals: Sequence[SignalSpec],
     name: str = "",
+    *,
+    failed: Sequence[str] = (),
+    blocked: Sequence[str] = (),
 ) -> Policy:
     """Read and check a policy against the ``labels`` and ``signals`` there are.
 
-    ``name`` is what messages call the file (default: its path). Raises ``PolicyError`` with every
-    problem found, each as ``file:line: message``.
+    ``name`` is what messages call the file (default: its path). ``failed``: plugins that may have declared
+    further signals; names that are not known are then taken for theirs, and every item is degraded.
+    ``blocked``: plugins the allow-list leaves out, said where a name is not known. Raises ``PolicyError``
+    with every problem found, each as ``file:line: message``.
     """
     data, shown = read_source(source, name)
     document = Document(data, shown)
@@ -51,9 +56,10 @@ def load_policy(
     on_degraded = _on_degraded(document, table.get("on_degraded"))
     description = document.text(table.get("description"), "description")
     review_blocks = _flag(document, table.get("review_blocks"), "review_blocks")
-    used: set[str] = set()
-    rules = _rules(document, table.get("rules"), ranges, used)
+    rules, conditions = _rules(document, table.get("rules"), ranges, failed, blocked)
     document.finish()
+    used = {name for condition in conditions for name in condition.names}
+    unheard = {name for condition in conditions for name in condition.unheard}
     return Policy(
         name=policy_name,
         version=version,
@@ -66,7 +72,18 @@ def load_policy(
         labels=frozenset(used & set(labels)),
         signals=frozenset(used & {spec.name for spec in signals}),
         uses_context=CONTEXT in used,
+        unheard=frozenset(unheard),
+        degraded=_degraded(unheard, failed, blocked),
     )
+
+
+def _degraded(unheard: Collection[str], failed: Sequence[str], blocked: Sequence[str]) -> tuple[str, ...]:
+    if not unheard:
+        return ()
+    why = f"plugins that failed: {', '.join(failed)}"
+    if blocked:
+        why += f"; left out by allow_plugins: {', '.join(blocked)}"
+    return (f"nobody could look for the signals {', '.join(map(repr, sorted(unheard)))} ({why})",)
 
 
 def _ranges(document: Document, labels: Sequence[str], signals: Sequence[SignalSpec]) -> Ranges:
@@ -82,8 +99,16 @@ def _ranges(document: Document, labels: Sequence[str], signals: Sequence[SignalS
     return ranges
 
 
-def _rules(document: Document, node: yaml.Node | None, ranges: Ranges, used: set[str]) -> list[Rule]:
+def _rules(
+    document: Document,
+    node: yaml.Node | None,
+    ranges: Ranges,
+    failed: Sequence[str],
+    blocked: Sequence[str],
+) -> tuple[list[Rule], list[Condition]]:
     rules: list[Rule] = []
+    conditions: list[Condition] = []
+    hint = f" (or add its plugin to allow_plugins, which leaves out {', '.join(blocked)})" if blocked else ""
     lines: dict[str, int] = {}
     for each in document.items(node, "rules"):
         table = document.table(each, "a rule", ("name", "when", "then"), ("why",))
@@ -96,15 +121,15 @@ def _rules(document: Document, node: yaml.Node | None, ranges: Ranges, used: set
         lines.setdefault(name, line)
         when = document.text(table.get("when"), "when")
         if when:
-            condition = check_condition(when, ranges)
-            used |= condition.names
+            condition = check_condition(when, ranges, incomplete=bool(failed), hint=hint)
+            conditions.append(condition)
             for problem in condition.problems:
                 document.note(line_of(table["when"]), f"rule {name!r}: {problem}")
         then = _action(document, table.get("then"), "then", Action.REVIEW)
         rules.append(Rule(name, when, then, document.text(table.get("why"), "why"), line))
     if isinstance(node, yaml.SequenceNode) and not node.value:
         document.note(line_of(node), "rules is empty; a policy has at least one rule")
-    return rules
+    return rules, conditions
 
 
 def _name(document: Document, node: yaml.Node | None, what: str) -> str:

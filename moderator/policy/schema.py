@@ -28,7 +28,8 @@ class Policy:
     ``otherwise``: the action when no rule holds. ``on_degraded``: the least an item gets that could
     not be judged in full. ``review_blocks``: a blocked item gets a review task too. ``digest``: SHA-256
     of the file's bytes. ``labels`` and ``signals``: those its conditions mention, so that the caller
-    knows which detectors this policy depends on.
+    knows which detectors this policy depends on. ``unheard``: names that are neither, taken for signals of
+    plugins that failed; ``degraded``: why, a reason that holds for every item.
     """
 
     name: str
@@ -42,8 +43,10 @@ class Policy:
     labels: frozenset[str] = frozenset()
     signals: frozenset[str] = frozenset()
     uses_context: bool = False
+    unheard: frozenset[str] = frozenset()
+    degraded: tuple[str, ...] = ()
 
     @property
     def variables(self) -> frozenset[str]:
         """Every name the conditions mention: labels, signals, and ``item`` if the context is used."""
-        return self.labels | self.signals | ({CONTEXT} if self.uses_context else set())
+        return self.labels | self.signals | self.unheard | ({CONTEXT} if self.uses_context else set())

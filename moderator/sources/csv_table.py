@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from moderator.errors import SourceError
 from moderator.media.files import printable
 from moderator.sources.lines import bounded_lines
-from moderator.sources.records import KNOWN, PARTS, Record, build, unreadable
+from moderator.sources.records import KNOWN, PARTS, Record, build, meant, unreadable
 
 CONTEXT = "context."
 
@@ -27,14 +27,24 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
             raise SourceError(f"{name}: the column {column!r} occurs twice; rename one")
 
 
+def is_read(column: str) -> bool:
+    """Whether a column is looked at; misspelt ones are, for ``build`` to say so."""
+    return column in KNOWN or column.startswith(CONTEXT) or bool(_misspelt(column))
+
+
+def _misspelt(column: str) -> str:
+    """What is misspelt in a column's name: all of it, or what stands where ``context`` should; or nothing."""
+    head, dot, _ = column.partition(".")
+    wrong = meant(head) == "context" if dot else meant(column) != ""
+    return head if wrong else ""
+
+
 def fields_of(cells: dict[str, Any]) -> dict[str, Any]:
     """Cells by column → fields of a record: empty cells dropped, ``context.`` columns gathered."""
-    fields = {key: value for key, value in cells.items() if key in KNOWN and value not in (None, "")}
-    context = {
-        key.removeprefix(CONTEXT): value
-        for key, value in cells.items()
-        if key.startswith(CONTEXT) and value not in (None, "")
-    }
+    given = {key: value for key, value in cells.items() if value not in (None, "")}
+    fields = {key: value for key, value in given.items() if key in KNOWN}
+    fields |= {name: value for key, value in given.items() if (name := _misspelt(key))}
+    context = {key.removeprefix(CONTEXT): value for key, value in given.items() if key.startswith(CONTEXT)}
     if context:
         own = fields.get("context")
         fields["context"] = {**(own if isinstance(own, dict) else {}), **context}

@@ -10,8 +10,8 @@ from typing import Any
 
 from moderator.errors import SourceError
 from moderator.media.files import printable
-from moderator.sources.csv_table import CONTEXT, check_columns, fields_of
-from moderator.sources.records import KNOWN, Record, RecordError, build, unreadable
+from moderator.sources.csv_table import CONTEXT, check_columns, fields_of, is_read
+from moderator.sources.records import Record, RecordError, build, unreadable
 
 _ROWS = 256  # rows may hold whole pictures
 
@@ -41,9 +41,7 @@ def read_parquet(path: Path, position: int) -> Iterator[Record]:
     row = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            columns = [
-                column for column in file.schema_arrow.names if column in KNOWN or column.startswith(CONTEXT)
-            ]
+            columns = [column for column in file.schema_arrow.names if is_read(column)]
             for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
                 for index in range(batch.num_rows):
                     row += 1

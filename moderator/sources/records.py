@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,35 @@ PARTS = ("text", "image", "audio", "video")
 """The keys and columns that hold parts of an item."""
 
 KNOWN = frozenset(("id", "context", *PARTS))
+
+_OTHER_WORDS = frozenset(("audit", "content", "contest", "ext", "next", "test"))
+"""One letter away from a key, but words of their own that people name columns by."""
+
+
+def _slips(name: str) -> re.Pattern[str]:
+    """Matches ``name`` with one letter more, less, or other than it should be, or with two swapped."""
+    forms = {name}
+    for at in range(len(name) + 1):
+        before, after = name[:at], name[at:]
+        forms |= {f"{before}.{after}", before + after[1:], f"{before}.{after[1:]}"}
+        forms.add(before + after[1:2] + after[:1] + after[2:])
+    return re.compile("|".join(sorted(forms)))
+
+
+_SPELLINGS = {name: _slips(name) for name in (*PARTS, "context")}
+
+
+@lru_cache(maxsize=4096)
+def meant(key: str) -> str:
+    """The part, or ``context``, that an unknown ``key`` is most likely meant to be; empty if none.
+
+    Other case, blanks around it, a plural or one slip of the keyboard: what is meant to be judged must not
+    pass unseen among the keys that are ignored.
+    """
+    plain = key.strip().casefold()
+    if key in KNOWN or plain in _OTHER_WORDS:
+        return ""
+    return next((name for name, spelling in _SPELLINGS.items() if spelling.fullmatch(plain)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +68,8 @@ class RecordError(ValueError):
 def build(position: int, locator: str, fields: Mapping[str, Any], folder: Path) -> Record:
     """The record of ``fields`` (keys as in ``KNOWN``, others ignored if any part is there).
 
-    Media paths are relative to ``folder``. Wrong types give a record with a problem.
+    Media paths are relative to ``folder``. Wrong types, and keys that are known ones misspelt, give a record
+    with a problem.
     """
     try:
         name, item = _item(fields, locator, folder)
@@ -63,10 +95,18 @@ def _item(fields: Mapping[str, Any], locator: str, folder: Path) -> tuple[str, I
     if not any(key in fields for key in PARTS):
         unknown = sorted(str(key) for key in set(fields) - KNOWN)
         if unknown:
-            names = ", ".join(map(repr, unknown[:5]))
+            names = ", ".join(map(_with_meaning, unknown[:5]))
             raise RecordError(f"no part, but unknown keys {names}; parts are {', '.join(PARTS)}")
+    for key, value in fields.items():
+        if value is not None and (right := meant(key)):
+            raise RecordError(f"unknown key {key!r}; did you mean {right!r}?")
     parts = {key: _values(key, fields.get(key), folder) for key in PARTS}
     return name, Item.of(id=name, context=context, **parts)
+
+
+def _with_meaning(key: str) -> str:
+    name = meant(key)
+    return f"{key!r} (did you mean {name!r}?)" if name else repr(key)
 
 
 def _storable(name: str) -> str:

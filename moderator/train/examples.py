@@ -64,7 +64,9 @@ def read_text(
                 group = str(row.get("group", ""))
                 known = {name: float(value) for name, value in row["labels"].items() if name in labels}
                 weak = int(row.get("weak", 0))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except KeyError as error:
+                raise TrainingError(f"{path}:{number}: not a labelled text: no key {error}") from error
+            except (ValueError, TypeError, AttributeError) as error:
                 raise TrainingError(f"{path}:{number}: not a labelled text: {error!r}") from error
             if dataset in leave_out or (only is not None and dataset not in only) or not known:
                 continue

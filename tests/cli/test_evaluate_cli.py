@@ -134,3 +134,11 @@ def test_the_report_is_one_page_and_hides_what_people_wrote(texts: Path, tmp_pat
 
 def test_evasions_are_for_texts(texts: Path) -> None:
     assert run(texts, "--modality", "image", "--show", "evasions").exit_code == 2
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "hello", "labels": {"spam": 1}}\n')
+    failure = run(file).exception
+    assert isinstance(failure, ModeratorError)
+    assert str(failure) == f"{file}:1: not a labelled text: no key 'dataset'"

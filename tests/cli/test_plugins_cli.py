@@ -14,13 +14,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+import moderator.models.default
 from moderator import host as host_module
 from moderator.cli import cli
 from moderator.errors import WeightsError
 from moderator.hookspecs import hookimpl
 from moderator.plugin import Plugin
 from moderator.testing import FakeDetector, fake_embedder
-from moderator.types import Content, Signal
+from moderator.types import Content, Signal, SignalSpec
 from moderator.weights import Weights, find_weights, sha256_of
 
 Fake = fake_embedder(torch.from_numpy, name="fake-text")
@@ -28,13 +29,18 @@ Fake = fake_embedder(torch.from_numpy, name="fake-text")
 
 class Careless(FakeDetector):
     name = "careless"
+    signals = (SignalSpec("care"),)
+
+    def load(self, device: str) -> None:
+        print("a word on standard output")  # noqa: T201
 
     def detect_batch(self, contents: Sequence[Content]) -> list[list[Signal]]:
-        return [[Signal("fake_signal", 7.0)] for _ in contents]
+        return [[Signal("care", 7.0)] for _ in contents]
 
 
 class Crashing(FakeDetector):
     name = "crashing"
+    signals = (SignalSpec("crashes"),)
 
     def weights(self) -> Sequence[Weights]:
         raise RuntimeError("a bug")
@@ -54,7 +60,10 @@ class Local(Fake):  # type: ignore[valid-type,misc]
         path = Path(self.options["weights"])
         if not path.is_file():
             raise WeightsError(f"local: no weights at {path}")
-        return [Weights(path, sha256_of(path), "path")]
+        return [
+            Weights(each, sha256_of(each), "path")
+            for each in (path, *map(Path, self.options.get("more", ())))
+        ]
 
 
 @pytest.fixture
@@ -130,10 +139,11 @@ def test_check_names_the_broken_clause_and_exits_with_1(install: Any) -> None:
     assert result.exit_code == 1
     assert "BROKEN  careless" in result.stdout
     assert (
-        "gives one valid result per example: content 0: signal 'fake_signal' is 7.0, outside [0.0, 1.0]"
+        "gives one valid result per example: content 0: signal 'care' is 7.0, outside [0.0, 1.0]"
         in result.stdout
     )
     assert "ok      fake-detector" in result.stdout
+    assert "standard output" not in result.stdout
 
 
 def test_check_of_all_counts_what_could_not_be_imported(install: Any) -> None:
@@ -175,6 +185,26 @@ def test_models_lists_weights_and_how_to_get_the_missing(install: Any, tmp_path:
 
     weights.unlink()
     assert rows(run("models", "list", "--json"))["local"]["detail"] == f"local: no weights at {weights}"
+
+
+def test_models_have_unique_ids_and_say_what_came_with_the_package(install: Any, tmp_path: Path) -> None:
+    install([Local])
+    shipped = Path(moderator.models.default.__path__[0]) / "text-lexical.safetensors"
+    other = tmp_path / "model.safetensors"
+    again = tmp_path / "again" / "model.safetensors"
+    again.parent.mkdir()
+    for each in (other, again):
+        each.write_bytes(b"weights")
+    (tmp_path / "moderator.toml").write_text(
+        f'[plugins.local]\nweights = "{shipped}"\nmore = ["{other}", "{again}"]\n'
+    )
+    listed = json.loads(run("models", "list", "--json").stdout)
+    assert [(row["id"], row["origin"]) for row in listed] == [
+        ("fusion", "package"),
+        ("local/text-lexical.safetensors", "package"),
+        (f"local/{other}", "path"),
+        (f"local/{again}", "path"),
+    ]
 
 
 def test_models_finds_a_trained_checkpoint(install: Any, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_check_names_every_problem_by_line(mine: Path) -> None:
         f"{mine}:7: rule 'hate': unknown label or signal 'hte'; did you mean 'hate'?",
         f"{mine}:7: then: unknown action 'blok'; did you mean 'block'?",
         "default: ok",
-        "nothing.yaml:1: there is no such file",
+        "nothing.yaml: there is no such file",
     ]
     rows = json.loads(run("check", str(mine), "default", "--json").output)
     assert [(row["ok"], len(row["problems"])) for row in rows] == [(False, 2), (True, 0)]

@@ -189,6 +189,8 @@ def test_errors_are_one_line_without_traceback(tmp_path: Path) -> None:
         ("a\u200bb\u2066c\u2028d", r"a\u200bb\u2066c\u2028d"),
         ("\x9b31m", r"\x9b31m"),
         ("\U000e0041", r"\U000e0041"),
+        ("👩\u200d🚀 👩🏽\u200d🚒 🏳️\u200d🌈", "👩\u200d🚀 👩🏽\u200d🚒 🏳️\u200d🌈"),
+        ("a\u200db \u200d🚀 🚀\u200d 🚀\u202e🚀", r"a\u200db \u200d🚀 🚀\u200d 🚀\u202e🚀"),
     ],
 )
 def test_visible(given: str, shown: str) -> None:

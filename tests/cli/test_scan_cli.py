@@ -22,8 +22,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from moderator.cli import main
+from moderator.cli.policy import policy
 from moderator.cli.queue import queue
 from moderator.cli.scan import scan
+from moderator.errors import PolicyError
 from moderator.store import Store
 from tests.media.clips import clip
 from tests.media.files import animation, encoded, quadrants, sound, tone
@@ -449,12 +451,17 @@ def site(tmp_path: Path) -> Path:
         check=True,
         capture_output=True,
     )
-    (folder / "moderator_raises.py").write_text("raise RuntimeError('no licence\\x1b[31m file')\n")
-    info = folder / "moderator_raises-0.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: moderator-raises\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text("[moderator]\nraises = moderator_raises\n")
+    put(folder, "raises", "raise RuntimeError('no licence\\x1b[31m file')\n")
     return folder
+
+
+def put(folder: Path, name: str, source: str) -> None:
+    """A plugin of one module in ``folder``, as an installer would leave it."""
+    info = folder / f"moderator_{name}-0.1.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"moderator_{name}.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: moderator-{name}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[moderator]\n{name} = moderator_{name}\n")
 
 
 POLICY = """
@@ -484,6 +491,115 @@ def test_installed_plugins_take_part_and_broken_ones_are_said(here: Path, site: 
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert lines_of(here / "out.jsonl")[0]["action"] == "block"
+
+
+def test_a_signal_of_a_broken_plugin_sends_every_item_to_review(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "site", "raises", "import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    write_jsonl(here / "in.jsonl", [{"text": HARM}, {"text": BENIGN[0]}])
+    (here / "house.yaml").write_text(POLICY)
+    failure = "plugin raises not usable (load): ModuleNotFoundError: No module named 'no_such_module'\n"
+    done = run("in.jsonl", "--policy", "house.yaml", "--output", "out.jsonl")
+    assert (done.return_value, done.stderr.replace(" \n", " ")) == (0, failure)
+    reason = "nobody could look for the signals 'shouting' (plugins that failed: raises)"
+    for line in lines_of(here / "out.jsonl"):
+        assert (line["action"], line["degraded"], len(line["scores"])) == ("review", [reason], 9)
+
+    unknown = "house.yaml:7: rule 'loud': unknown label or signal 'shouting'"
+    checked = CliRunner().invoke(policy, ["check", "house.yaml"])
+    assert (checked.exit_code, checked.stderr) == (1, failure)
+    assert unknown in checked.stdout
+
+    monkeypatch.setenv("MODERATOR_ALLOW_PLUGINS", "text,image,audio,rules,nudity")
+    with pytest.raises(PolicyError) as refused:
+        run("in.jsonl", "--policy", "house.yaml")
+    assert unknown in str(refused.value)
+    assert "add its plugin to allow_plugins, which leaves out lexicon, ocr, raises)" in str(refused.value)
+
+
+CHATTY = """
+print("imported")
+from moderator import hookimpl
+from moderator.testing import FakeDetector
+
+class Chatty(FakeDetector):
+    name = "chatty"
+
+    def __init__(self, options=None):
+        print("constructed")
+        super().__init__(options)
+
+    def load(self, device):
+        print("loaded")
+
+@hookimpl
+def register_detectors():
+    print("asked")
+    return [Chatty]
+"""
+
+
+def test_plugins_that_print_do_not_disturb_the_lines(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "site", "chatty", CHATTY)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    write_jsonl(here / "in.jsonl", [{"id": "a", "text": BENIGN[0]}])
+    done = run("in.jsonl", "--output", "-")
+    assert json.loads(done.stdout)["id"] == "a"
+    for said in ("imported", "asked", "constructed", "loaded"):
+        assert said in done.stderr
+
+
+TERMINATED = """
+import signal
+from moderator import hookimpl
+from moderator.testing import FakeDetector
+
+class Terminated(FakeDetector):
+    name = "terminated"
+
+    def detect_batch(self, contents):
+        if any("terminate" in content.data for content in contents):
+            signal.raise_signal(signal.SIGTERM)
+        return [[] for _ in contents]
+
+@hookimpl
+def register_detectors():
+    return [Terminated]
+"""
+
+
+def test_sigterm_keeps_what_was_done(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "site", "terminated", TERMINATED)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    texts = [*BENIGN[:3], "please terminate", *BENIGN[4:8]]
+    write_jsonl(here / "in.jsonl", [{"id": f"p{n}", "text": text} for n, text in enumerate(texts)])
+    before = signal.getsignal(signal.SIGTERM)
+    url = f"sqlite:///{here}/x.db"
+    done = run("in.jsonl", "--output", "out.jsonl", "--batch-size", 2, db=url)
+    assert done.return_value == 130
+    assert "interrupted" in done.stdout
+    assert [line["id"] for line in lines_of(here / "out.jsonl")] == ["p0", "p1", "p2", "p3"]
+    assert stored(url) == 4
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupt_after_the_summary_is_no_death_by_signal(here: Path) -> None:
+    write_jsonl(here / "in.jsonl", [{"text": BENIGN[0]}])
+    process = start(here, "in.jsonl", "--output", "out.jsonl")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("scan 1 in "):
+            break
+    for wait in (0, 0.3, 0.3):
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, 130)
+    assert len(lines_of(here / "out.jsonl")) == 1
 
 
 def test_an_embedder_left_out_by_the_allow_list_degrades_its_modality(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,51 @@ def test_no_bytes_can_raise(body: bytes, head: bytes) -> None:
     for parts in ({"text": data}, {"image": data}, {"audio": data}, {"video": data}):
         done = decode(Item.of(**parts), LIMITS)  # type: ignore[arg-type]
         assert done.contents or done.problems
+
+
+def test_a_corrupt_picture_has_a_reason_without_an_address() -> None:
+    assert judge(image=b"\x89PNG\r\n\x1a\n\0\0\0\0JUNK").problems == ("image[0]: not a readable PNG",)
+
+
+def test_objects_in_reasons_have_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: bytes, limits: Limits) -> Any:
+        raise OSError(f"cannot seek in {io.BytesIO(data)!r}")
+
+    monkeypatch.setattr("moderator.media.image.decode_image", fail)
+    assert judge(image=encoded(quadrants(), "PNG")).problems == (
+        "image[0]: cannot be decoded: OSError: cannot seek in <_io.BytesIO object>",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [(b"%PDF-1.4\n1 0 obj", "PDF"), (b"{\\rtf1 hello}", "RTF"), (b"<svg width='3'>", "SVG")],
+)
+def test_documents_are_not_text(tmp_path: Path, data: bytes, kind: str) -> None:
+    file = tmp_path / "document.txt"
+    file.write_bytes(data)
+    for given_as in (data, data.decode(), file):
+        done = judge(text=given_as)
+        assert done.contents == ()
+        assert done.problems == (f"text[0]: not text (bytes look like {kind})",)
+        assert done.digests == (hashlib.sha256(data).hexdigest(),)
+    assert judge(image=data).problems == (f"image[0]: not an image (bytes look like {kind})",)
+
+
+@pytest.mark.parametrize(
+    "given_as", ["https://example.org/a.png", "s3://bucket/a.png", "data:image/png;base64," + "A" * 9000]
+)
+def test_a_url_is_no_file_and_the_reason_says_so(tmp_path: Path, given_as: str) -> None:
+    for path in (Path(given_as), tmp_path / given_as):
+        (problem,) = judge(image=path).problems
+        assert problem.endswith("; parts are files, not URLs: download it, and give the path of the file")
+
+
+@pytest.mark.parametrize("name", ["gone.png", "http/gone.png", "a:b/gone.png", "12:30.png"])
+def test_a_missing_file_is_not_called_a_url(tmp_path: Path, name: str) -> None:
+    assert judge(image=tmp_path / name).problems == (f"image[0]: {tmp_path / name}: no such file",)
+
+
+def test_a_joined_emoji_in_a_name_is_shown_as_it_is(tmp_path: Path) -> None:
+    for name, shown in (("👩\u200d🚀.png", "👩\u200d🚀.png"), ("a\u200db\u202e.png", "a\\u200db\\u202e.png")):
+        assert judge(image=tmp_path / name).problems == (f"image[0]: {tmp_path}/{shown}: no such file",)

@@ -50,6 +50,17 @@ def test_video_containers(head: bytes, name: str) -> None:
     ("data", "name"),
     [
         (b"%PDF-1.7\n\xe2\xe3\xcf\xd3\n", "PDF"),
+        (b"%PDF-1.4\r1 0 obj\r<< /Type /Catalog >>\rendobj", "PDF"),
+        (b"%PDF-2.0 \n1 0 obj", "PDF"),
+        (b"{\\rtf1\\ansi {\\b hello}}", "RTF"),
+        (b"<svg/>", "SVG"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"><text>hello</text></svg>', "SVG"),
+        (
+            b'\xef\xbb\xbf\n<?xml version="1.0"?>\n<!-- a > b -->'
+            b'<!DOCTYPE svg [<!ENTITY a "b">]>\n<svg\n>\n<g/>',
+            "SVG",
+        ),
+        (b'<!-- one --> <!-- two -->\n<svg:svg xmlns:svg = "http://www.w3.org/2000/svg">', "SVG"),
         (b"PK\x03\x04\x14\0\0\0", "ZIP"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypM4A \0\0\0\0M4A mp42", "M4A"),
@@ -74,6 +85,18 @@ def test_everything_else_is_not_supported(data: bytes, name: str) -> None:
         b"nul \x00 inside a longer text",
         b"GIF89a was a picture format",
         b"BM is short for something",
+        b"%PDF- is how a PDF begins",
+        b"%PDF-1.4 is the version I mean",
+        b"%PDF-1.4x",
+        b"{\\rtf is how RTF begins",
+        b"the <svg> element, as in <svg width='3'>",
+        b"<svg is a tag that I like",
+        b"<svg> is a tag that I like",
+        b"<svgs id='1'>",
+        b"<!-- <svg id='1'> --> is commented out",
+        b"<html><body><svg id='1'></svg></body></html>",
+        b"<!-- " * 10_000,
+        b"<!---->" * 9_000 + b"<p>",
         "é".encode() * 100_000,  # a character may straddle the end of the head
     ],
 )

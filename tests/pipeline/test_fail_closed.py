@@ -87,6 +87,7 @@ def assert_only_the_bad_one_suffers(verdicts: Sequence[Verdict], reason: str) ->
             "failed: RuntimeError: haunted line 2",
         ),
         (raising(PluginError("too long for me")), "failed: too long for me"),
+        (raising(KeyError(object())), "failed: KeyError: <object object>"),
         (raising(SystemExit(3)), "failed: SystemExit: 3"),
         (raising(MemoryError()), "failed: MemoryError"),
         (on_bad(lambda made: replace(made, tokens=made.tokens * torch.nan)), "tokens that are not finite"),

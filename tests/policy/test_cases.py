@@ -84,10 +84,13 @@ def test_a_policy_is_found_by_name_or_file(tmp_path: Path) -> None:
     assert by_name.cases == tmp_path / "cases" / "p.yaml"
     assert find_policy("q", {"q": tmp_path / "q.yaml"}).cases is None
     for wanted, problem in (
-        ("defualt", "defualt:1: there is no policy of that name and no such file; did you mean 'default'?"),
-        ("zzz", "zzz:1: there is no policy of that name and no such file; known are default"),
-        ("zzz.yaml", "zzz.yaml:1: there is no such file"),
-        ("a\0b", "a\0b:1: there is no policy of that name and no such file; known are default"),
+        (
+            "defualt",
+            "policy 'defualt': there is no policy of that name and no such file; did you mean 'default'?",
+        ),
+        ("zzz", "policy 'zzz': there is no policy of that name and no such file; known are default"),
+        ("zzz.yaml", "zzz.yaml: there is no such file"),
+        ("a\0b", "policy 'a\\x00b': there is no policy of that name and no such file; known are default"),
     ):
         with pytest.raises(PolicyError) as caught:
             find_policy(wanted, {"default": shipped})

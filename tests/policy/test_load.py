@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from moderator.errors import PolicyError
-from moderator.policy import load_policy
+from moderator.policy import Evaluator, load_policy
+from moderator.policy.evaluate import Outcome
 from moderator.types import Action, SignalSpec
-from tests.policy.samples import LABELS, SIGNALS, document, load, rule_lines
+from tests.policy.samples import LABELS, SIGNALS, document, load, rule_lines, scores
 
 
 def problems(text: str) -> list[str]:
@@ -222,3 +223,35 @@ def test_signals_that_clash() -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"none\.yaml:1: cannot be read: No such file or directory"):
         load_policy(tmp_path / "none.yaml", LABELS, SIGNALS)
+
+
+def test_names_that_may_be_signals_of_a_failed_plugin() -> None:
+    text = document(rule_lines("hate > 0.9 || gone >= 5", "word_count > 2000 || lost == 1"))
+    with pytest.raises(PolicyError) as caught:
+        load(text)
+    assert len(caught.value.problems) == 3
+    with pytest.raises(PolicyError, match=r"p\.yaml:7: rule 'r1': threshold out of range"):
+        load_policy(text.encode(), LABELS, SIGNALS, "p.yaml", failed=("broken",))
+    text = text.replace("2000", "200")
+    policy = load_policy(text.encode(), LABELS, SIGNALS, "p.yaml", failed=("broken",))
+    assert policy.unheard == {"gone", "lost"}
+    assert policy.signals == {"word_count"}
+    reason = "nobody could look for the signals 'gone', 'lost' (plugins that failed: broken)"
+    assert policy.degraded == (reason,)
+    judged = Evaluator(policy, SIGNALS)
+    assert judged.evaluate(scores(), {}, {}, ()) == Outcome(Action.REVIEW, (), (reason,))
+    severe = judged.evaluate(scores(hate=0.95), {}, {}, ())
+    assert (severe.action, severe.degraded) == (Action.BLOCK, (reason,))
+    sound = load_policy(document(rule_lines("hate > 0.9")).encode(), LABELS, SIGNALS, failed=("broken",))
+    assert sound.degraded == ()
+
+
+def test_an_allow_list_is_named_where_a_name_is_unknown() -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(
+            document(rule_lines("lexicon_hat > 0.9")).encode(), LABELS, SIGNALS, "p.yaml", blocked=("a", "b")
+        )
+    assert caught.value.problems == (
+        "p.yaml:6: rule 'r0': unknown label or signal 'lexicon_hat'; did you mean 'lexicon_hate'?"
+        " (or add its plugin to allow_plugins, which leaves out a, b)",
+    )

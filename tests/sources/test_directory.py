@@ -31,6 +31,9 @@ def inbox(tmp_path: Path) -> Path:
     (root / "sub" / "deep" / "song.mp3").write_bytes(sound(tone(1), kind="MP3"))
     (root / "sub" / "table.csv").write_text("text\na\n")
     (root / "archive.zip").write_bytes(b"PK\x03\x04\x14\0\0\0\xff\xfe")
+    (root / "plain-pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n")
+    (root / "drawing.svg").write_text("<?xml version='1.0'?>\n<svg width='3'><path d='M0 0'/></svg>")
+    (root / "letter.rtf").write_text("{\\rtf1\\ansi hello}")
     (root / "noise.bin").write_bytes(b"\x81\x82\xff" * 20)
     os.mkfifo(root / "pipe.png")
     (root / "loop").symlink_to(root)
@@ -58,10 +61,13 @@ def test_a_tree(inbox: Path) -> None:
         "not a regular file": 1,
         "table inside a directory; give it by name": 1,
         "ZIP (.zip)": 1,
+        "PDF": 1,
+        "SVG (.svg)": 1,
+        "RTF (.rtf)": 1,
         "unknown type (.bin)": 1,
     }
     assert sources.skipped.samples["ZIP (.zip)"] == ["archive.zip"]
-    assert sources.skipped.total == 6
+    assert sources.skipped.total == 9
 
 
 def test_what_a_tree_yields_decodes_or_says_why(inbox: Path) -> None:
@@ -77,7 +83,7 @@ def test_what_a_tree_yields_decodes_or_says_why(inbox: Path) -> None:
 def test_iterating_again_counts_anew(inbox: Path) -> None:
     sources = open_sources([inbox])
     assert len(list(sources)) == len(list(sources)) == 8
-    assert sources.skipped.total == 6
+    assert sources.skipped.total == 9
 
 
 def test_odd_names_can_be_written_anywhere(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,18 @@ def test_all_keys(tmp_path: Path) -> None:
         (b'{"text": "a", "id": true}', "id: must be"),
         (b'{"text": "a", "text": "b"}', "'text' occurs twice"),
         (b'{"text": "a", "context": {"x": NaN}}', "NaN"),
-        (b'{"txet": "a"}', "unknown keys 'txet'"),
+        (b'{"txet": "a"}', "unknown keys 'txet' (did you mean 'text'?)"),
+        (b'{"tekst": "a"}', "unknown keys 'tekst'; parts are"),
+        (b'{"text": "a", "images": "i.png"}', "unknown key 'images'; did you mean 'image'?"),
+        (b'{"text": "a", "IMAGE ": "i.png"}', "unknown key 'IMAGE '; did you mean 'image'?"),
+        (b'{"text": "a", "imgae": "i.png"}', "unknown key 'imgae'; did you mean 'image'?"),
+        (b'{"image": "i.png", "Text": "a"}', "unknown key 'Text'; did you mean 'text'?"),
+        (b'{"image": "i.png", "tex": "a"}', "unknown key 'tex'; did you mean 'text'?"),
+        (b'{"image": "i.png", "text2": "a"}', "unknown key 'text2'; did you mean 'text'?"),
+        (b'{"text": "a", "videos": []}', "unknown key 'videos'; did you mean 'video'?"),
+        (b'{"text": "a", "aud1o": "s.wav"}', "unknown key 'aud1o'; did you mean 'audio'?"),
+        (b'{"text": "a", "contexts": {}}', "unknown key 'contexts'; did you mean 'context'?"),
+        (b'{"text": "a", "Context": {}}', "unknown key 'Context'; did you mean 'context'?"),
         (b'{"text": "caf\xe9"}', "not UTF-8"),
         (b"[" * 100_000, "broken JSON"),
         (b'{"id": ' + b"9" * 5000 + b"}", "broken JSON"),
@@ -69,6 +81,23 @@ def test_what_cannot_be_read_is_a_record_with_the_reason(tmp_path: Path, line: b
     assert first.item is not None
     assert last.item is not None
     assert [first.position, bad.position, last.position] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "label", "labels", "title", "texture", "text_id", "image_id", "test", "next", "content", "ext",
+        "audit", "media", "", "ID", "video_url", "subtext",
+    ],
+)  # fmt: skip
+def test_other_keys_are_ignored(tmp_path: Path, key: str) -> None:
+    (record,) = records(tmp_path, json.dumps({"text": "a", key: "b"}).encode())
+    assert record.problem == ""
+
+
+def test_a_misspelt_key_without_a_value_hides_nothing(tmp_path: Path) -> None:
+    (record,) = records(tmp_path, b'{"text": "a", "images": null}')
+    assert record.problem == ""
 
 
 def test_odd_but_readable_lines(tmp_path: Path) -> None:

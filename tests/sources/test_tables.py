@@ -141,3 +141,23 @@ def test_no_parquet_at_all(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 no")
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
         open_sources([path])
+
+
+def test_misspelt_columns_send_the_rows_that_use_them_to_review(tmp_path: Path) -> None:
+    rows = {
+        "text": ["a", "b", "c", "d"],
+        "Images": ["p.png", "", "", ""],
+        "Context.surface": ["", "", "kids", ""],
+        "content": ["x", "x", "x", "x"],
+    }
+    lines = [",".join(rows), *(",".join(cells) for cells in zip(*rows.values(), strict=True))]
+    for found in (
+        csv_records(tmp_path, "\n".join(lines).encode()),
+        list(open_sources([parquet(tmp_path, rows)])),
+    ):
+        assert [record.problem for record in found] == [
+            "unknown key 'Images'; did you mean 'image'?",
+            "",
+            "unknown key 'Context'; did you mean 'context'?",
+            "",
+        ]
