@@ -30,6 +30,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     type=_SHARE,
     help="How frequent each label is where the policy will be used [default: as in FILES].",
 )
+@click.option("--label", "only", multiple=True, help="Only this label; may be repeated.")
 @click.option("--source", "sources", multiple=True, help="Only this data set; may be repeated.")
 @click.option("--leave-out", multiple=True, help="Not this data set; may be repeated.")
 @click.option("--split", type=click.Choice(["all", "train", "valid"]), default="all", show_default=True)
@@ -43,6 +44,7 @@ def calibrate(
     block: float,
     review: float,
     prevalence: float | None,
+    only: Sequence[str],
     sources: Sequence[str],
     leave_out: Sequence[str],
     split: str,
@@ -68,6 +70,8 @@ def calibrate(
     from moderator.train.thresholds import find_thresholds, with_thresholds
 
     labels = labels_of(settings.model)
+    if unknown := sorted(set(only) - set(labels)):
+        raise click.UsageError(f"no label {', '.join(unknown)}; known are {', '.join(labels)}")
     rows = read_text(files, labels=labels, only=sources or None, leave_out=leave_out, max_per_source=limit)
     rows = [row for row in rows if split in ("all", row.split)]
     with Moderator.load(settings=settings) as moderator:
@@ -86,6 +90,7 @@ def calibrate(
         precisions={Action.BLOCK: block, Action.REVIEW: review},
         prevalence=prevalence,
         missing=lambda said: click.echo(said, err=True),
+        only=only,
     )
     if not thresholds:
         raise TrainingError("no label reaches the precision asked for; nothing is changed")

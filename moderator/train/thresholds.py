@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,12 +94,15 @@ def find_thresholds(
     precisions: Mapping[Action, float],
     prevalence: float | None,
     missing: Callable[[str], None],
+    only: Collection[str] = (),
 ) -> list[Threshold]:
-    """A threshold per label and action; ``missing`` is told of each that is not reached. ``scores`` are
+    """A threshold per label (those of ``only``, if given) and action; ``missing`` is told of each that is not reached. ``scores`` are
     ``(N, labels)``, NaN where an example could not be scored."""
     targets = targets_of(examples, labels)
     found = []
     for column, label in enumerate(labels):
+        if only and label not in only:
+            continue
         known = ~np.isnan(targets[:, column]) & np.isfinite(scores[:, column])
         truth, values = targets[known, column] >= 0.5, scores[known, column]
         for action, precision in precisions.items():
