@@ -22,6 +22,7 @@ from moderator.sources import VerdictWriter, open_sources
 from moderator.store import Store
 from moderator.taxonomy import DEFAULT
 from moderator.train.config import read_config
+from moderator.train.examples import read_text
 from moderator_lexicon.detector import LexiconDetector
 
 ROOT = Path(__file__).parents[1]
@@ -170,14 +171,20 @@ def test_policy_errors_read_as_documented() -> None:
 
 
 def test_settings_in_the_documentation_are_accepted(tmp_path: Path) -> None:
-    (block,) = blocks(ROOT / "docs" / "install.md", "toml")
+    block, *speech = blocks(ROOT / "docs" / "install.md", "toml")[::-1]
     file = tmp_path / "moderator.toml"
+    for each in speech:
+        file.write_text(each, encoding="utf-8")
+        assert "asr" in load_settings(file, {}).plugins
     file.write_text(block, encoding="utf-8")
     assert load_settings(file, {}).policy == "strict"
 
 
 def test_training_configuration_in_the_documentation_is_accepted(tmp_path: Path) -> None:
-    block = blocks(ROOT / "docs" / "training.md", "toml")[0]
+    sentences, block, teacher, *_ = blocks(ROOT / "docs" / "training.md", "toml")
     file = tmp_path / "train.toml"
-    file.write_text(block, encoding="utf-8")
+    file.write_text(block + teacher, encoding="utf-8")
     assert read_config(file).text.caps == {"forum": 20000}
+    assert read_config(file).teacher.labels["toxic"] == "toxicity"
+    file.write_text(sentences, encoding="utf-8")
+    assert len(read_text([file], labels=DEFAULT.names)) == 2

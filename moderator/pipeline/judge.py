@@ -14,7 +14,7 @@ from moderator.pipeline.extracts import joined, prepared
 from moderator.pipeline.scorer import Scorer
 from moderator.pipeline.views import ItemView, views_of
 from moderator.pipeline.workers import Failed, Worker
-from moderator.plugin import Detector, Embedder, Extractor
+from moderator.plugin import Detector, Embedder, Extractor, Plugin
 from moderator.policy.evaluate import Evaluator
 from moderator.settings import Limits
 from moderator.types import (
@@ -60,7 +60,7 @@ class _Findings:
     cleared: set[int] = field(default_factory=set)
     """Contents that a detector or an extractor has looked at which may clear them."""
     readers: dict[str, str] = field(default_factory=dict)
-    """Extractors that read its parts, with their fingerprints: what they read, the scores depend on."""
+    """Embedders and extractors that read its contents, with their fingerprints."""
     signals: dict[str, float] = field(default_factory=dict)
     evidence: dict[Evidence, None] = field(default_factory=dict)
     """In the order found, each once: neighbouring windows of a text share characters."""
@@ -107,10 +107,6 @@ class Judge:
         self._trained = {spec.modality for spec in config.embedders}
         self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
-        for worker in embedders:
-            assert isinstance(worker.plugin, Embedder)  # noqa: S101 - for mypy
-            if worker.plugin.precision != "float32":
-                self._fingerprints[worker.plugin.name] += f":{worker.plugin.precision}"
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """One verdict per item, in order. Memory is bounded by the group in hand, not by the batch."""
@@ -176,6 +172,7 @@ class Judge:
                     found.failed(index, result.reason)
                     continue
                 found.embeddings[index][worker.plugin.name] = result
+                found.readers[worker.plugin.name] = _computed(worker.plugin)
                 if result.truncated:
                     found.failed(index, f"{worker.plugin.name}: could not look at all of it")
         for found in findings:
@@ -260,6 +257,12 @@ class Judge:
             embedders={**self._fingerprints, **found.readers},
             software=self.software,
         )
+
+
+def _computed(plugin: Plugin) -> str:
+    """The fingerprint of an embedder, and what it was computed in if not in float32."""
+    assert isinstance(plugin, Embedder)  # noqa: S101 - for mypy
+    return plugin.fingerprint + ("" if plugin.precision == "float32" else f":{plugin.precision}")
 
 
 def _weight(content: Content) -> int:

@@ -96,8 +96,8 @@ def find_thresholds(
     missing: Callable[[str], None],
     only: Collection[str] = (),
 ) -> list[Threshold]:
-    """A threshold per label (those of ``only``, if given) and action; ``missing`` is told of each that is not reached. ``scores`` are
-    ``(N, labels)``, NaN where an example could not be scored."""
+    """A threshold per label (those of ``only``, if given) and action; ``missing`` is told of each that is
+    not reached. ``scores`` are ``(N, labels)``, NaN where an example could not be scored."""
     targets = targets_of(examples, labels)
     found = []
     for column, label in enumerate(labels):
