@@ -144,7 +144,7 @@ class FusionTrainer:
 
     def finish(self, path: Path) -> Calibration:
         """Add the linear readout to the best weights, calibrate on the validation rows and write ``path``."""
-        model = self._best_model()
+        model = self.best_model()
         if self.config.shortcut and self.start is None:
             rows = sorted(index for indices in self.batches.rows.values() for index in indices)
             caches, examples = dict(self.material.caches), self.material.examples
@@ -231,7 +231,7 @@ class FusionTrainer:
         warm = min(1.0, (step + 1) / self.training.warmup)
         return float(warm * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / total)))))
 
-    def _best_model(self) -> FusionModel:
+    def best_model(self) -> FusionModel:
         model = build(self.config)
         model.load_state_dict(load_file(self.folder / "best.safetensors"))
         return model

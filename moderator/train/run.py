@@ -66,8 +66,8 @@ def train(
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
     with first_alone():
-        fitted = _fit_embedders(config, paths, settings, gathered, taxonomy, report)
-        embedders = _loaded_embedders(config, paths, settings)
+        fitted = fit_embedders(config, paths, settings, gathered, taxonomy, report)
+        embedders = loaded_embedders(config, paths, settings)
         caches = _token_caches(embedders, fitted, gathered, paths.work / "tokens", report)
     examples = [example for group in gathered.values() for example in group]
     fusion = FusionConfig(
@@ -86,7 +86,7 @@ def train(
         shortcut=config.fusion.shortcut,
     )
     trainer = FusionTrainer(
-        fusion, config.training, Material(examples, caches), _validation(examples), paths.work / "fusion"
+        fusion, config.training, Material(examples, caches), validation_of(examples), paths.work / "fusion"
     )
     history = trainer.run(report)
     path = paths.out / "fusion.safetensors"
@@ -153,7 +153,7 @@ def _train_embedders(
                     made.replace(target)
 
 
-def _fit_embedders(
+def fit_embedders(
     config: TrainConfig,
     paths: Paths,
     settings: Settings,
@@ -178,7 +178,7 @@ def _fit_embedders(
     return caches
 
 
-def _loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> list[Embedder]:
+def loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> list[Embedder]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     embedders = []
     for name in config.fusion.embedders:
@@ -232,7 +232,7 @@ def _embedder(name: str, settings: Settings, options: Mapping[str, object]) -> E
     return host.embedders[name]
 
 
-def _validation(examples: Sequence[Example]) -> dict[str, list[int]]:
+def validation_of(examples: Sequence[Example]) -> dict[str, list[int]]:
     """Source → its rows held out."""
     rows: dict[str, list[int]] = {}
     for index, example in enumerate(examples):
