@@ -14,6 +14,7 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from left_out_sources import compared, judged
@@ -31,7 +32,7 @@ from moderator.train.run import Paths, fit_embedders, loaded_embedders, validati
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.types import Modality
 
-REMEDIES = {
+REMEDIES: dict[str, dict[str, Any]] = {
     "none": {},
     "balance 0.5": {"balance": 0.5},
     "rare 0.3": {"rare": 0.3},
