@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from moderator.errors import WeightsError
 
@@ -48,6 +50,17 @@ def sha256_of(path: Path) -> str:
 def _sha256(path: str, size: int, mtime_ns: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(name: str, path: Path) -> dict[str, Any]:
+    """The JSON object a model's file ``path`` holds. Raises ``WeightsError`` that names the plugin."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{name}: cannot read {path} ({error})") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"{name}: {path} must hold a JSON object")
+    return values
 
 
 def find_weights(

@@ -29,7 +29,7 @@ def plugin(**hooks: Callable[..., Any]) -> types.SimpleNamespace:
 
 def embedder(name: str) -> type[Embedder]:
     def no_tensor(_: Any) -> Any:
-        raise NotImplementedError  # nothing is embedded here
+        raise AssertionError("nothing is embedded here")
 
     return fake_embedder(no_tensor, name=name)
 

@@ -88,7 +88,7 @@ class Batches:
         self.rows: dict[str, list[int]] = {source: [] for source in self.sources}
         for index in usable:
             self.rows[examples[index].dataset].append(index)
-        self._source_of = {index: at for at, name in enumerate(self.sources) for index in self.rows[name]}
+        self.source_of = {index: at for at, name in enumerate(self.sources) for index in self.rows[name]}
         self._media = [index for index in usable if not _is_text(examples[index])]
         sizes = np.sqrt([len(self.rows[source]) for source in self.sources])
         self._share = sizes / sizes.sum()
@@ -108,7 +108,7 @@ class Batches:
                 view = View({**view.tokens, **self._material.view(other).tokens}, {})
                 targets[row] = united(targets[row], self._targets[other])
             views.append(self._dropped(view, rng))
-        source = np.array([self._source_of[index] for index in picks], dtype=np.int64)
+        source = np.array([self.source_of[index] for index in picks], dtype=np.int64)
         return Batch(views, targets, self._weights[picks], source)
 
     def _drawn(self, rng: np.random.Generator) -> int:

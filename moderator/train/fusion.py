@@ -89,8 +89,7 @@ class FusionTrainer:
                 self.model.observe(name, *_sample(cache, usable))
         # what a source's annotators call harmful beyond what the content shows; dropped at inference
         self.source_bias = nn.Parameter(torch.zeros(len(self.batches.sources), len(config.labels)))
-        of = {index: at for at, name in enumerate(self.batches.sources) for index in self.batches.rows[name]}
-        at = np.array([of[index] for index in usable], dtype=np.int64)
+        at = np.array([self.batches.source_of[index] for index in usable], dtype=np.int64)
         self.habits = torch.from_numpy(habits_of(learnt[usable], at, len(self.batches.sources)))  # (S, C)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from moderator.errors import TrainingError
+from moderator.hushed import hushed
 from moderator.train.examples import Example
 from moderator.weights import find_weights
 
@@ -98,9 +99,10 @@ def _asked(
     from tokenizers import Tokenizer
     from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-    ).eval()
+    with hushed():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        ).eval()
     names = {str(name): int(at) for at, name in model.config.id2label.items()}
     if missing := sorted(set(teacher.labels) - set(names)):
         raise TrainingError(f"the teacher has no label {', '.join(missing)}; it has {', '.join(names)}")

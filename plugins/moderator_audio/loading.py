@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moderator.errors import PluginError, WeightsError
-from moderator.weights import Weights, find_weights
+from moderator.weights import Weights, find_weights, read_json
 
 if TYPE_CHECKING:
     from moderator_audio.network import AudioNetwork
@@ -60,13 +60,7 @@ def companion(name: str, options: Mapping[str, Any], weights: Weights, filename:
     path = weights.path.parent / filename
     if not path.is_file() and weights.origin in ("cache", "hub"):
         path = find_weights(name, filename, repo=str(options["model"])).path
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{name}: cannot read {path} ({error})") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{name}: {path} must hold a JSON object")
-    return values
+    return read_json(name, path)
 
 
 def load_own(name: str, found: Weights) -> AudioNetwork:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from moderator.errors import PluginError, WeightsError
+from moderator.hushed import hushed
 from moderator.weights import Weights
 from moderator_audio.features import RATE
 from moderator_audio.loading import companion
@@ -28,7 +29,6 @@ class SpeechEncoder:
 
     def __init__(self, name: str, options: Mapping[str, Any], found: Weights, device: str) -> None:
         from transformers import AutoConfig, AutoModel
-        from transformers.utils import logging
 
         settings = companion(name, options, found, "config.json")
         if settings.get("model_type") not in _FAMILIES:
@@ -51,26 +51,19 @@ class SpeechEncoder:
         self._normalise = bool(preparation.get("do_normalize", True))
         folder = found.path.parent
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        verbosity = logging.get_verbosity()
-        bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         try:
-            model, loaded = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+            with hushed():
+                model, loaded = AutoModel.from_pretrained(
+                    folder,
+                    config=config,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                )
         except OSError as error:
             raise WeightsError(f"{name}: {found.path} cannot be loaded ({error})") from error
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
         missing = sorted(set(loaded["missing_keys"]) - _UNUSED)
         if missing:
             raise WeightsError(f"{name}: {found.path} lacks {len(missing)} weights, {missing[0]!r} first")

@@ -4,14 +4,14 @@ et al. 2006) such as wav2vec 2.0 and HuBERT."""
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from moderator.errors import PluginError, WeightsError
-from moderator.weights import Weights, find_weights, sha256_of
+from moderator.hushed import hushed
+from moderator.weights import Weights, find_weights, read_json, sha256_of
 from moderator_speech.sound import WINDOW, Samples
 
 _WEIGHTS: Final = "model.safetensors"
@@ -61,12 +61,12 @@ class Transformer:
         found = model_weights(name, options)
         folder = found.path.parent
         beside = _beside(name, options, found)
-        config = _json(name, folder / "config.json")
+        config = read_json(name, folder / "config.json")
         if config.get("auto_map"):
             raise WeightsError(f"{name}: {folder} asks to run its own code; such models are not loaded")
         kind = str(config.get("model_type"))
         self._whisper = kind == "whisper"
-        with _quiet():
+        with hushed():
             self._model = self._loaded(name, kind, found).to(device)
             self._prepare, self._tokenizer = _readers(name, folder)
         self._device = device
@@ -115,7 +115,7 @@ class Transformer:
         """What is said in each window."""
         import torch
 
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), hushed():
             if not self._whisper:
                 return [self._by_ctc(window) for window in windows]
             batches = [windows[at : at + self._rows] for at in range(0, len(windows), self._rows)]
@@ -177,7 +177,7 @@ def _whisper_options(name: str, model: Any, folder: Path, options: Mapping[str, 
             "it was made of"
         )
     # files that say they were made from the model's own would be read without the languages
-    settings = GenerationConfig.from_dict({**_json(name, path), "_from_model_config": False})
+    settings = GenerationConfig.from_dict({**read_json(name, path), "_from_model_config": False})
     model.generation_config = settings
     how: dict[str, Any] = {"do_sample": False, "num_beams": 1}
     known = getattr(settings, "lang_to_id", None)
@@ -192,30 +192,3 @@ def _whisper_options(name: str, model: Any, folder: Path, options: Mapping[str, 
             f"{name}: the model does not know language {language!r}; it knows {codes or 'none'}"
         )
     return {**how, "task": "transcribe", "language": language}
-
-
-def _json(name: str, path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{name}: cannot read {path} ({error})") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{name}: {path} must hold a JSON object")
-    return values
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Neither progress bars nor advice to programmers."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from moderator.cores import Cores
 from moderator.errors import PluginError, WeightsError
+from moderator.hushed import hushed
 from moderator.plugin import TrainableEmbedder
 from moderator.types import Content, Embedding, Modality
 from moderator.weights import Weights, find_weights, sha256_of
@@ -154,7 +154,7 @@ class TransformerText(TrainableEmbedder):
             raise PluginError(
                 f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}"
             )
-        with _quiet():
+        with hushed():
             model, loaded = AutoModel.from_pretrained(
                 folder,
                 config=config,
@@ -266,23 +266,6 @@ def _has_bfloat16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no report of the unused pooler while weights load."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _budgeted(order: Sequence[int], chunks: Sequence[Chunk], *, padded: bool) -> list[list[int]]:

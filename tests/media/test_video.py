@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from moderator.media import video
+from moderator.media import frames as media_frames
 from moderator.media.decode import DecodedItem, decode
 from moderator.media.sniff import sniff
 from moderator.settings import Limits
@@ -86,7 +86,7 @@ def test_few_frames_are_all_looked_at() -> None:
 def test_long_ones_are_sampled_by_their_key_frames(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = clip(kind, frames=600, seconds=0, gop=10)
     # with work for 160 of 600 frames only, key frames must have been gone to
-    monkeypatch.setattr(video, "_WORK", 160 * 64 * 48 / LIMITS.max_pixels)
+    monkeypatch.setattr(media_frames, "_WORK", 160 * 64 * 48 / LIMITS.max_pixels)
     done = judge(data)
     assert done.problems == ()
     assert len(done.contents) == 16
@@ -96,7 +96,7 @@ def test_long_ones_are_sampled_by_their_key_frames(kind: str, monkeypatch: pytes
 
 
 def test_too_much_to_decode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "_WORK", 60 * 64 * 48 / LIMITS.max_pixels)
+    monkeypatch.setattr(media_frames, "_WORK", 60 * 64 * 48 / LIMITS.max_pixels)
     done = judge(clip(frames=100, seconds=0, gop=1000))
     assert 0 < len(done.contents) < 16
     assert done.problems == ("video[0]: picture track 0: too much to decode: looked at up to 6.00 s",)
