@@ -69,11 +69,22 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return make()
 
 
-@pytest.fixture(scope="session")
-def espeak() -> None:
-    """espeak-ng is there; the test is skipped otherwise."""
-    if shutil.which("espeak-ng") is None:
-        reason = "espeak-ng is not installed (apt-get install espeak-ng)"
+def _needs(there: bool, reason: str) -> None:
+    if not there:
         if os.environ.get("MODERATOR_NO_SKIP") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def espeak() -> None:
+    """espeak-ng is there; the test is skipped otherwise."""
+    _needs(shutil.which("espeak-ng") is not None, "espeak-ng is not installed (apt-get install espeak-ng)")
+
+
+@pytest.fixture(scope="session")
+def fonts() -> None:
+    """Fonts for English and Chinese are there; the test is skipped otherwise."""
+    files = ("dejavu/DejaVuSans.ttf", "wqy/wqy-microhei.ttc")
+    there = all((Path("/usr/share/fonts/truetype") / file).is_file() for file in files)
+    _needs(there, "fonts are missing (apt-get install fonts-dejavu-core fonts-wqy-microhei)")

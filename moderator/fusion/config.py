@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moderator.errors import CheckpointError
-from moderator.types import Modality
+from moderator.types import Modality, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class FusionConfig:
     """In training only."""
     shortcut: bool = True
     """Add a linear read-out of each embedder's summary token to the logits (Cheng et al. 2016)."""
+    sources: tuple[Source, ...] = (Source.NATIVE,)
+    """Where content may come from that training has shown; the embedding of others is what chance made it."""
 
     def __post_init__(self) -> None:
         if not self.embedders:
@@ -65,6 +67,7 @@ class FusionConfig:
             embedders = tuple(
                 EmbedderSpec(**{**spec, "modality": Modality(spec["modality"])}) for spec in raw["embedders"]
             )
-            return cls(**{**raw, "embedders": embedders, "labels": tuple(raw["labels"])})
+            sources = tuple(Source(name) for name in raw.get("sources", (Source.NATIVE,)))
+            return cls(**{**raw, "embedders": embedders, "labels": tuple(raw["labels"]), "sources": sources})
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's configuration cannot be read: {error}") from error

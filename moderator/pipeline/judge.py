@@ -104,6 +104,7 @@ class Judge:
         self._executor = executor
         config = scorer.checkpoint.config
         self._labels = config.labels
+        self._sources = config.sources
         self._trained = {spec.modality for spec in config.embedders}
         self._alone = {spec.name for spec in config.embedders if spec.alone}
         self._fingerprints = {spec.name: spec.fingerprint for spec in config.embedders}
@@ -213,7 +214,7 @@ class Judge:
         owners: list[_Findings] = []
         views: list[ItemView] = []
         for found in findings:
-            made = views_of(found.contents, found.embeddings)
+            made = views_of(found.contents, found.embeddings, self._sources)
             owners += [found] * len(made)
             views += made
             if not made and not found.degraded:

@@ -8,12 +8,12 @@ a view by itself: the words in a picture must not change what is seen in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from moderator.fusion.collate import View
 from moderator.media.language import language_of
-from moderator.types import Content, Embedding, Modality
+from moderator.types import Content, Embedding, Modality, Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,8 +24,13 @@ class ItemView:
     contents: tuple[Content, ...]
 
 
-def views_of(contents: Sequence[Content], embeddings: Sequence[Mapping[str, Embedding]]) -> list[ItemView]:
-    """The views of one item. ``embeddings[i]``: embedder name → embedding of ``contents[i]``.
+def views_of(
+    contents: Sequence[Content],
+    embeddings: Sequence[Mapping[str, Embedding]],
+    sources: Collection[Source] = (Source.NATIVE,),
+) -> list[ItemView]:
+    """The views of one item. ``embeddings[i]``: embedder name → embedding of ``contents[i]``. Content from
+    anywhere but ``sources`` is taken as native: the model has not seen it named otherwise.
 
     Contents without any embedding are left out. The number of views is that of the modality with the
     most contents; the others take turns, so that every content is in at least one view.
@@ -42,9 +47,13 @@ def views_of(contents: Sequence[Content], embeddings: Sequence[Mapping[str, Embe
     turns = [[indices[turn % len(indices)] for indices in by_modality.values()] for turn in range(count)]
     for chosen in (*turns, *([index] for index in read)):
         tokens = {name: each.tokens for index in chosen for name, each in embeddings[index].items()}
-        # all as native: training has shown the model nothing else, so that its embeddings of the other
-        # sources are still what chance made them
+        origins = {
+            name: contents[index].source
+            for index in chosen
+            for name in embeddings[index]
+            if contents[index].source in sources
+        }
         texts = [contents[index] for index in chosen if contents[index].modality is Modality.TEXT]
         language = language_of(str(texts[0].data)) if texts else ""
-        views.append(ItemView(View(tokens, {}, language), tuple(contents[index] for index in chosen)))
+        views.append(ItemView(View(tokens, origins, language), tuple(contents[index] for index in chosen)))
     return views

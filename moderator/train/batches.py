@@ -55,7 +55,7 @@ class Material:
 
     def view(self, index: int) -> View:
         tokens = {name: found for name, cache in self.caches.items() if (found := cache[index]) is not None}
-        return View(tokens, {})
+        return View(tokens, dict.fromkeys(tokens, self.examples[index].source))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +105,8 @@ class Batches:
             joins = self._media and _is_text(self._material.examples[index])
             if joins and rng.random() < self._training.joint:
                 other = self._media[rng.integers(len(self._media))]
-                view = View({**view.tokens, **self._material.view(other).tokens}, {})
+                added = self._material.view(other)
+                view = View({**view.tokens, **added.tokens}, {**view.sources, **added.sources})
                 targets[row] = united(targets[row], self._targets[other])
             views.append(self._dropped(view, rng))
         source = np.array([self.source_of[index] for index in picks], dtype=np.int64)

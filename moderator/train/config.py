@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from moderator.errors import TrainingError
 from moderator.train.batches import FusionTraining
 from moderator.train.embedder import EmbedderTraining
+from moderator.train.reading import Reading
 from moderator.train.speech import Speech
 from moderator.train.teacher import Teacher
 from moderator.train.tune import Tuning
@@ -95,6 +96,8 @@ class TrainConfig:
     """Text encoder → how it is tuned before the fusion model is fitted."""
     teacher: Teacher = field(default_factory=Teacher)
     """A classifier that fills in labels of the texts; none without a ``model``."""
+    reading: Reading = field(default_factory=Reading)
+    """Posts of a caption and a picture of words, and texts to be drawn and read back."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Embedder → its plugin options while training."""
 
@@ -105,7 +108,7 @@ def read_config(path: Path) -> TrainConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path}: cannot be read as TOML: {error}") from error
-    known = {"text", "image", "audio", "embedders", "tuning", "fusion", "training", "teacher", "options"}
+    known = {each.name for each in dataclasses.fields(TrainConfig)}
     if unknown := set(table) - known:
         raise TrainingError(
             f"{path}: unknown section {', '.join(sorted(unknown))}; known are {sorted(known)}"
@@ -134,6 +137,7 @@ def read_config(path: Path) -> TrainConfig:
             for name, section in table.get("tuning", {}).items()
         },
         teacher=_made(Teacher, table.get("teacher", {}), f"{path}: teacher"),
+        reading=_made(Reading, table.get("reading", {}), f"{path}: reading"),
         options=table.get("options", {}),
     )
     if not 0 <= config.text.evasion <= 1:

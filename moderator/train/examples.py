@@ -15,7 +15,7 @@ import zstandard
 
 from moderator.errors import TrainingError
 from moderator.train.slots import filled
-from moderator.types import Item
+from moderator.types import Item, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Example:
 
     ``labels``: label → 0, 1 or a soft vote between. ``weak``: 0 human label, 1 indirect, 2 derived
     from keywords. ``split``: ``train`` or ``valid``. ``group``: what must not be torn apart by a split.
+    ``source``: whether it is the post's own or was read out of a part of it.
     """
 
     item: Item
@@ -34,6 +35,7 @@ class Example:
     weak: int = 0
     group: str = ""
     licence: str = ""
+    source: Source = Source.NATIVE
 
 
 def read_text(
@@ -70,7 +72,7 @@ def read_text(
                 raise TrainingError(f"{path}:{number}: not a labelled text: {error!r}") from error
             if dataset in leave_out or (only is not None and dataset not in only) or not known:
                 continue
-            draw = _uniform(group or text)
+            draw = uniform(group or text)
             example = Example(
                 Item.of(id=str(row.get("id", "")), text=text),
                 known,
@@ -81,7 +83,7 @@ def read_text(
                 group,
                 licence=str(row.get("lic", "")),
             )
-            by_source.setdefault(dataset, []).append((_uniform(text + "#"), example))
+            by_source.setdefault(dataset, []).append((uniform(text + "#"), example))
     chosen: list[Example] = []
     for source, rows in by_source.items():
         rows.sort(key=lambda row: row[0])
@@ -114,7 +116,16 @@ def _lines(path: Path) -> Iterator[str]:
         raise TrainingError(f"{path}: cannot be read: {error}") from error
 
 
-def _uniform(text: str) -> float:
+def records(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line number and record of a JSONL file. Raises ``TrainingError`` naming the line."""
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            raise TrainingError(f"{path}:{number}: not JSON: {error}") from error
+
+
+def uniform(text: str) -> float:
     """A number in [0, 1) that depends on the text alone: the same split on every machine."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -11,6 +11,7 @@ import numpy as np
 
 from moderator.errors import TrainingError
 from moderator.media.decode import decode
+from moderator.plugin import Extractor
 from moderator.settings import Limits
 from moderator.taxonomy import Taxonomy
 from moderator.train.config import TrainConfig
@@ -18,6 +19,7 @@ from moderator.train.evasion import evaded
 from moderator.train.examples import Example, read_text
 from moderator.train.folders import DataFolders
 from moderator.train.media_manifest import read_manifest
+from moderator.train.reading import drawable, read_posts, readings
 from moderator.train.speech import synthesise
 from moderator.types import Content, Item, Modality
 
@@ -75,6 +77,43 @@ def _assumed(example: Example, labels: Sequence[str]) -> Mapping[str, float]:
     if not labels or any(value > 0 for value in example.labels.values()):
         return example.labels
     return {**dict.fromkeys(labels, 0.0), **example.labels}
+
+
+def gather_readings(
+    config: TrainConfig,
+    data: DataFolders,
+    texts: Sequence[Example],
+    reader: Callable[[], Extractor],
+    out: Path,
+    taxonomy: Taxonomy,
+    report: Report,
+) -> list[Example]:
+    """What is read in pictures of words, alone and beside captions; ``reader`` loads what reads them."""
+    reading = config.reading
+    if not reading.posts and not reading.texts:
+        return []
+    posts = read_posts(data.files(reading.posts), taxonomy.names, config.text.valid_share)
+    posts = [each for each in posts if each.dataset not in config.text.leave_out]
+    photographs = (
+        [
+            Path(str(example.item.parts[0].value))
+            for example in read_manifest(
+                data.file(config.image.manifest),
+                modality=Modality.IMAGE,
+                datasets=reading.photographs,
+                taxonomy=taxonomy,
+            )
+            if example.split == "train"
+        ]
+        if reading.photographs
+        else []
+    )
+
+    def progress(done: int, total: int) -> None:
+        report(f"reading: {done}/{total} pictures of words read")
+
+    chosen = drawable(texts, reading)
+    return readings(posts, chosen, reader(), photographs, reading, out / "reading", progress)
 
 
 def gather_images(config: TrainConfig, data: DataFolders, taxonomy: Taxonomy) -> list[Example]:

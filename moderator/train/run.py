@@ -16,7 +16,7 @@ import torch
 from moderator.errors import TrainingError
 from moderator.fusion.config import EmbedderSpec, FusionConfig
 from moderator.host import PluginHost
-from moderator.plugin import Embedder, FittedEmbedder, TrainableEmbedder
+from moderator.plugin import Embedder, Extractor, FittedEmbedder, TrainableEmbedder
 from moderator.settings import Settings
 from moderator.taxonomy import DEFAULT, Taxonomy
 from moderator.train.batches import Material
@@ -26,14 +26,16 @@ from moderator.train.embedder import EmbedderProgress, train_embedder
 from moderator.train.examples import Example
 from moderator.train.folders import DataFolders
 from moderator.train.fusion import FusionTrainer
-from moderator.train.material import contents_of, gather_audio, gather_images, gather_texts
+from moderator.train.material import contents_of, gather_audio, gather_images, gather_readings, gather_texts
 from moderator.train.parallel import first_alone, place
 from moderator.train.teacher import taught
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.train.tune import tune
-from moderator.types import Modality
+from moderator.types import Modality, Source
 
 Report = Callable[[str], None]
+READER = "ocr"
+"""The extractor that reads pictures of words in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def train(
     paths.out.mkdir(parents=True, exist_ok=True)
     paths.work.mkdir(parents=True, exist_ok=True)
     with first_alone():
-        gathered = _gathered(config, paths, taxonomy, report)
+        gathered = _gathered(config, paths, settings, taxonomy, report)
     for modality, examples in gathered.items():
         report(f"{modality.value}: {len(examples)} examples of {len({e.dataset for e in examples})} sources")
     _train_embedders(config, paths, settings, gathered, taxonomy, report)
@@ -84,6 +86,7 @@ def train(
         decoder_layers=config.fusion.decoder_layers,
         dropout=config.fusion.dropout,
         shortcut=config.fusion.shortcut,
+        sources=tuple(source for source in Source if source in {each.source for each in examples}),
     )
     trainer = FusionTrainer(
         fusion, config.training, Material(examples, caches), validation_of(examples), paths.work / "fusion"
@@ -100,13 +103,14 @@ def train(
 
 
 def _gathered(
-    config: TrainConfig, paths: Paths, taxonomy: Taxonomy, report: Report
+    config: TrainConfig, paths: Paths, settings: Settings, taxonomy: Taxonomy, report: Report
 ) -> dict[Modality, list[Example]]:
     """The examples of each modality the configuration names."""
     data = DataFolders(tuple(paths.data))
     texts = gather_texts(config, data, taxonomy)
     if config.teacher.model:
         texts = taught(texts, config.teacher, taxonomy.names, paths.work, report)
+    texts += gather_readings(config, data, texts, lambda: _reader(settings), paths.work, taxonomy, report)
     return {
         Modality.TEXT: texts,
         Modality.IMAGE: gather_images(config, data, taxonomy),
@@ -219,6 +223,15 @@ def _token_caches(
             sum(sizes[each] for each in order[:at]), sum(sizes[each] for each in order[at + 1 :])
         )
     return caches
+
+
+def _reader(settings: Settings) -> Extractor:
+    host = PluginHost.discover(settings)
+    if READER not in host.extractors:
+        raise TrainingError(f"[reading] needs the extractor {READER}, which is not installed or not allowed")
+    reader = host.extractors[READER]
+    reader.load("cpu")
+    return reader
 
 
 def _embedder(name: str, settings: Settings, options: Mapping[str, object]) -> Embedder:
