@@ -20,6 +20,7 @@ from moderator.hushed import hushed
 from moderator.plugin import TrainableEmbedder
 from moderator.types import Content, Embedding, Modality
 from moderator.weights import Weights, find_weights, sha256_of
+from moderator_text.emoji import VERSION as EMOJI_VERSION
 from moderator_text.gloss import Glossary, chinese_english
 from moderator_text.lexical import text_content
 from moderator_text.packed import PackedBert, can_pack
@@ -47,8 +48,8 @@ _POOLED = ("bert", "roberta", "xlm-roberta")
 
 class TransformerText(TrainableEmbedder):
     """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
-    ``gloss`` (whether Chinese is read through its English glosses; on for MiniLM, which knows English alone,
-    off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where
+    ``gloss`` (whether Chinese is read through its English glosses and emoji by name; on for MiniLM, which
+    knows English alone, off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where
     the processor is faster with it), ``weights`` (adapters from tuning, merged into the model). In training:
     ``rank`` and ``layers`` of the adapters.
 
@@ -90,7 +91,7 @@ class TransformerText(TrainableEmbedder):
 
     @property
     def fingerprint(self) -> str:
-        glossary = f":{self._glossary.digest[:8]}" if self._glossary is not None else ""
+        glossary = f":{self._glossary.digest[:8]}.{EMOJI_VERSION}" if self._glossary is not None else ""
         return f"1:{self._digest[:16]}:{self._chunk}{glossary}"
 
     @property

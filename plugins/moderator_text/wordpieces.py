@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from moderator.errors import WeightsError
 from moderator.types import Content
+from moderator_text.emoji import named
 from moderator_text.gloss import Glossary
 from moderator_text.rewritten import Rewritten, without_long_words
 from moderator_text.spans import to_original
@@ -45,7 +46,7 @@ def chunks_of(
     tokenizer: Tokenizer, contents: Sequence[Content], size: int, glossary: Glossary | None = None
 ) -> list[list[Chunk]]:
     """Chunks of at most ``size`` word pieces, of nearly equal length, per content; at least one each.
-    With a ``glossary`` the tokenizer sees its glosses in place of the words it knows."""
+    With a ``glossary`` the tokenizer sees its glosses in place of the words it knows, and emoji by name."""
     if not contents:
         return []
     prepared = [_prepared(each.normalised or str(each.data), glossary) for each in contents]
@@ -76,6 +77,9 @@ def _prepared(text: str, glossary: Glossary | None) -> tuple[str, list[Rewritten
     else:  # lone surrogates, which UTF-8 and so the tokenizer cannot take, become a question mark
         text = text.encode("utf-8", "replace").decode("utf-8")
     steps = []
+    if glossary is not None and (spelt := named(text)) is not None:
+        steps.append(spelt)
+        text = spelt.text
     if glossary is not None and (glossed := glossary.gloss(text)) is not None:
         steps.append(glossed)
         text = glossed.text

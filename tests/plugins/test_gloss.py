@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.testing import make_text
+from moderator_text.emoji import named
 from moderator_text.encoder import TransformerText
 from moderator_text.gloss import Glossary, chinese_english
 from moderator_text.rewritten import Rewritten, without_long_words
@@ -45,6 +46,7 @@ def test_unknown_characters_stay() -> None:
 @pytest.mark.parametrize("text", ["", "plain", "naïve — ok 🙂", "Привет", "ひらがな"])
 def test_texts_without_chinese_are_not_touched(text: str) -> None:
     assert SMALL.gloss(text) is None
+    assert (named(text) is None) is ("🙂" not in text)
 
 
 @given(st.text(st.sampled_from("我想自杀了你龘 a!é🙂"), max_size=40))
@@ -57,6 +59,40 @@ def test_every_character_made_stands_for_a_place_in_the_text(text: str) -> None:
     assert made.ends.max(initial=0) <= len(text)
     kept = [char for char in text if not "\u4e00" <= char <= "\u9fff" and char != " "]
     assert [char for char in made.text if char in "!é🙂"] == [char for char in kept if char != "a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("they are 🐷🐷🐷 all", "they are pig face all"),
+        ("🖕🏿 you", "reversed hand with middle finger extended you"),
+        ("👩\u200d🚀 a❤\ufe0f", "woman rocket a heart \ufe0f"),
+        ("🐷 🐷 😂🐷", "pig face pig face face with tears of joy pig face"),
+    ],
+)
+def test_emoji_are_read_by_their_names(text: str, names: str) -> None:
+    made = named(text)
+    assert made is not None and made.text.split() == names.split()
+
+
+def test_names_of_emoji_lead_back() -> None:
+    text = "so 🐷🐷 x🔫"
+    made = named(text)
+    assert made is not None
+    assert source_of(text, made, "pig") == source_of(text, made, "face") == "🐷"
+    assert source_of(text, made, "pistol") == "🔫"
+
+
+@given(st.text(st.sampled_from("a 我é🐷🏿❤\ufe0f\u200d🫶\U0001faf8"), max_size=30))
+def test_naming_emoji_keeps_all_else(text: str) -> None:
+    made = named(text)
+    if made is None:
+        return
+    assert len(made.text) == len(made.begins) and (np.diff(made.begins) >= 0).all()
+    assert (made.begins < made.ends).all() and made.ends.max(initial=0) <= len(text)
+    assert [char for char in made.text if char in "我é\U0001faf8"] == [
+        c for c in text if c in "我é\U0001faf8"
+    ]
 
 
 def test_long_words_are_cut_and_lead_back() -> None:
