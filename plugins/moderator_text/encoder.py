@@ -49,12 +49,9 @@ _POOLED = ("bert", "roberta", "xlm-roberta")
 class TransformerText(TrainableEmbedder):
     """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
     ``gloss`` (whether Chinese is read through its English glosses and emoji by name; on for MiniLM, which
-    knows English alone, off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, or ``auto``: bfloat16 where
-    the processor is faster with it), ``weights`` (adapters from tuning, merged into the model). In training:
-    ``rank`` and ``layers`` of the adapters.
-
-    The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean
-    of the states (what MiniLM was trained to make meaningful), then one token per word piece.
+    knows English alone, off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, or
+    ``auto``: bfloat16 where the processor is faster with it), ``weights`` (adapters from tuning, merged
+    into the model). In training: ``rank`` and ``layers`` of the adapters.
     """
 
     name: ClassVar[str] = "text-minilm"
