@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moderator.fusion.collate import View
 from moderator.train.examples import Example
+from moderator.train.shares import shares
 from moderator.train.tokens import TokenCache
 
 _MAX_TOKENS = 64
@@ -38,6 +39,8 @@ class FusionTraining:
     """How far positives of rare labels are weighted up: 0 not at all, 1 until both sides weigh the same."""
     rare: float = 0.0
     """Chance that an example is drawn for a label, all labels alike, instead of for its source."""
+    emphasis: Mapping[str, float] = field(default_factory=dict)
+    """Source, or pattern of sources, → how many times as often it is drawn as its size says."""
     focus_positive: float = 0.0
     focus_negative: float = 0.0
     """Exponents of the asymmetric loss (``masked_bce``)."""
@@ -90,8 +93,8 @@ class Batches:
             self.rows[examples[index].dataset].append(index)
         self.source_of = {index: at for at, name in enumerate(self.sources) for index in self.rows[name]}
         self._media = [index for index in usable if not _is_text(examples[index])]
-        sizes = np.sqrt([len(self.rows[source]) for source in self.sources])
-        self._share = sizes / sizes.sum()
+        sizes = [len(self.rows[source]) for source in self.sources]
+        self._share = shares(self.sources, sizes, training.emphasis)  # (S,)
         chosen = np.array(usable, dtype=np.int64)
         harmful = (chosen[column >= 0.5].tolist() for column in targets[chosen].T)
         self._harmful: list[list[int]] = [rows for rows in harmful if rows]

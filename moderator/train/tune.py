@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from moderator.train.optimise import WarmCosine
 from moderator.train.parallel import count, first_alone, place, share_of
 from moderator.train.prepared import Decode
 from moderator.train.profiling import stage
+from moderator.train.shares import shares
 from moderator.types import Content
 
 Report = Callable[[str], None]
@@ -50,6 +51,8 @@ class Tuning:
     weight_decay: float = 0.01
     warmup: float = 0.1
     dropout: float = 0.1
+    emphasis: Mapping[str, float] = field(default_factory=dict)
+    """As in ``FusionTraining``."""
     seed: int = 1
 
 
@@ -129,8 +132,7 @@ class _Run:
         self.source_of = np.full(len(self.examples), -1)
         self.source_of[self.train] = [self.sources.index(name) for name in names]
         self.members = [self.train[self.source_of[self.train] == s] for s in range(len(self.sources))]
-        share = np.sqrt([len(rows) for rows in self.members])
-        self.share = share / share.sum()
+        self.share = shares(self.sources, [len(rows) for rows in self.members], tuning.emphasis)  # (S,)
         self.module = embedder.initialise(device, tuning.seed)
         self.device = device
         self.bias = nn.Parameter(torch.zeros(len(self.sources), len(labels), device=device))
