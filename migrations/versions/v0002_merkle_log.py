@@ -86,7 +86,7 @@ def _guard() -> None:
                 )
             # INSERT OR REPLACE deletes without asking the trigger above
             op.execute(
-                f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+                f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "  # noqa: S608
                 f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key}) BEGIN {said}; END"
             )
         op.execute(

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
@@ -57,6 +58,16 @@ def parse_url(given: str) -> URL:
     if url.database in (None, "", ":memory:"):
         raise StoreError(f"{shown(url)}: a database in memory is not shared between connections; name a file")
     return url
+
+
+def must_exist(url: URL) -> None:
+    """``StoreError`` if there is no such SQLite file, which connecting would create."""
+    file = url.database or ""
+    if url.get_backend_name() == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+        raise StoreError(
+            f"{shown(url)}: there is no file {file}, the database has not been set up; "
+            "run `moderator db upgrade` or give another --db"
+        )
 
 
 def shown(url: URL) -> str:

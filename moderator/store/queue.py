@@ -181,10 +181,11 @@ class Queue:
             )
             if taken.rowcount != 1:
                 raise _not_open(connection, task_id)
-            row = {"id": next_key(connection, DecisionRow.id), **wanted, "created_at": at}
+            key = next_key(connection, DecisionRow.id)
+            row = {"id": key, **wanted, "created_at": at}
             connection.execute(insert(DecisionRow), row)
-            event = {"decision": row["id"], "task": task_id, "action": action.value}
-            seal = Seal.over(DECISION_FORM, [row["id"]], [DECISION_FORM.leaf(row)])
+            event = {"decision": key, "task": task_id, "action": action.value}
+            seal = Seal.over(DECISION_FORM, [key], [DECISION_FORM.leaf(row)])
             audit_log.append(connection, "decision", at, event, [seal])
         return decision_from_row(row)
 

@@ -37,8 +37,8 @@ class Form:
 class Seal:
     """A run of rows, from key ``first`` to key ``last``, and the hash an event keeps of them.
 
-    ``tree``: the hash is the root of the Merkle tree over their leaves. The first version of the log had
-    a plain list instead: SHA-256 over the SHA-256 of each row's bytes.
+    ``tree``: the hash is the root of the Merkle tree over their leaves; else it is ``list_hash``, as in
+    the first version of the log.
     """
 
     form: str
@@ -52,18 +52,17 @@ class Seal:
         """The seal over rows of neighbouring ``keys``, by their leaves."""
         return cls(form.name, keys[0], keys[-1], Frontier(leaves).root())
 
-    def hash_of(self, rows: Iterable[bytes]) -> bytes:
-        """What ``root`` has to be for rows of these bytes."""
-        if self.tree:
-            return Frontier(leaf_hash(row) for row in rows).root()
-        whole = hashlib.sha256()
-        for row in rows:
-            whole.update(hashlib.sha256(row).digest())
-        return whole.digest()
-
     def said(self) -> dict[str, Any]:
         """The seal as an event says it."""
         return {"form": self.form, "first": self.first, "last": self.last, "root": self.root.hex()}
+
+
+def list_hash(rows: Iterable[bytes]) -> bytes:
+    """SHA-256 over the SHA-256 of each row's bytes."""
+    whole = hashlib.sha256()
+    for row in rows:
+        whole.update(hashlib.sha256(row).digest())
+    return whole.digest()
 
 
 def seals_of(said: Mapping[str, Any]) -> tuple[Seal, ...]:

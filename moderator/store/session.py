@@ -48,7 +48,10 @@ class Store:
 
         Raises ``StoreError`` if it cannot be reached, or was written by a newer version.
         """
-        bound = engine.make_engine(engine.parse_url(url))
+        parsed = engine.parse_url(url)
+        if not migrate:
+            engine.must_exist(parsed)
+        bound = engine.make_engine(parsed)
         try:
             with engine.translated(bound.url):
                 engine.use_wal(bound)
