@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -26,9 +26,9 @@ Row = dict[str, Any]
 
 
 class Source(Protocol):
-    """Rows of a table in the order of its key, each column as it is stored."""
+    """Rows of a table in the order of its key, each column as it is stored; to be closed when left early."""
 
-    def rows(self, table: str) -> Iterator[Row]: ...
+    def rows(self, table: str) -> Generator[Row]: ...
 
 
 class Live:
@@ -37,15 +37,16 @@ class Live:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def rows(self, table: str) -> Iterator[Row]:
+    def rows(self, table: str) -> Generator[Row]:
         """Stream a table; several may be read side by side."""
         described = Base.metadata.tables[table]
         names = described.columns.keys()
         (key,) = described.primary_key.columns.keys()
         # as text, so that nothing stands between us and what is stored, whatever its type has become
         query = text(f"SELECT {', '.join(names)} FROM {table} ORDER BY {key}")  # noqa: S608
-        for row in self._connection.execute(query, execution_options={"yield_per": _PAGE}):
-            yield dict(zip(names, row, strict=True))
+        with self._connection.execute(query, execution_options={"yield_per": _PAGE}) as found:
+            for row in found:
+                yield dict(zip(names, row, strict=True))
 
 
 class Exported:
@@ -58,7 +59,7 @@ class Exported:
         if header.get("format") != _FORMAT or header.get("version") != _VERSION:
             raise AuditError(f"{path}: not an export of `moderator audit export`, version {_VERSION}")
 
-    def rows(self, table: str) -> Iterator[Row]:
+    def rows(self, table: str) -> Generator[Row]:
         """Stream a table: its lines in the order they stand in, the others passed over."""
         blank = dict.fromkeys(Base.metadata.tables[table].columns.keys())
         with _opened(self._path) as lines:

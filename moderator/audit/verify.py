@@ -7,7 +7,8 @@ every row must come up exactly once. Memory does not grow with the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,29 +67,34 @@ def verify(source: Source, checkpoint: Checkpoint | None = None) -> Report:
     or rewritten as a whole from a true one. Its signature is the caller's to check.
     """
     tree = Frontier()
-    tables = {form.table: _Table(form.table, source) for form in FORMS.values()}
-    try:
-        _check_entries(source, tree, tables, checkpoint)
-        _check_head(source, tree)
-        if checkpoint is not None and checkpoint.size > tree.size:
-            cut = f"missing: the checkpoint counts {checkpoint.size} entries"
-            raise _Found(cut, tree.size + 1)
-        for table in tables.values():
-            table.must_be_done()
-    except _Found as found:
-        fault: Fault | None = found.fault
-    else:
-        fault = None
+    fault: Fault | None = None
+    with ExitStack() as opened:
+
+        def stream(table: str) -> Iterator[Row]:
+            return opened.enter_context(closing(source.rows(table)))
+
+        names = sorted({form.table for form in FORMS.values()}, reverse=True)
+        tables = {name: _Table(name, stream(name)) for name in names}
+        try:
+            _check_entries(stream("audit_log"), tree, tables, checkpoint)
+            _check_head(list(stream("audit_head")), tree)
+            if checkpoint is not None and checkpoint.size > tree.size:
+                cut = f"missing: the checkpoint counts {checkpoint.size} entries"
+                raise _Found(cut, tree.size + 1)
+            for table in tables.values():
+                table.must_be_done()
+        except _Found as found:
+            fault = found.fault
     return Report(tree.size, tree.root(), {name: table.covered for name, table in tables.items()}, fault)
 
 
 def _check_entries(
-    source: Source, tree: Frontier, tables: Mapping[str, _Table], checkpoint: Checkpoint | None
+    entries: Iterable[Row], tree: Frontier, tables: Mapping[str, _Table], checkpoint: Checkpoint | None
 ) -> None:
     last = b""
     version = 1
     _check_checkpoint(tree, checkpoint)
-    for row in source.rows("audit_log"):
+    for row in entries:
         seq = tree.size + 1
         if row["seq"] != seq:
             if _comes_later(row["seq"], seq):
@@ -103,10 +109,10 @@ def _check_entries(
             if said["v"] < version:
                 raise AuditError("it is of an older version than the one before")
             version = said["v"]
-            if version > 1 and bytes.fromhex(said["prev"]) != last:
-                raise _Found(f"it was changed together with its leaf, or entry {seq} was", max(seq - 1, 1))
             if (said["seq"], said["kind"], said["at"]) != (seq, row["kind"], row["created_at"]):
                 raise _Found("its number, kind or time is not what its payload says", seq)
+            if version > 1 and bytes.fromhex(said["prev"]) != last:
+                raise _Found(f"it was changed together with its leaf, or entry {seq} was", max(seq - 1, 1))
         except (AuditError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise _Found(f"its payload cannot be read as an entry: {error}", seq) from None
         for seal in seals:
@@ -129,8 +135,7 @@ def _check_checkpoint(tree: Frontier, checkpoint: Checkpoint | None) -> None:
         raise _Found(what, tree.size or None)
 
 
-def _check_head(source: Source, tree: Frontier) -> None:
-    heads = list(source.rows("audit_head"))
+def _check_head(heads: Sequence[Row], tree: Frontier) -> None:
     if len(heads) != 1 or type(heads[0]["size"]) is not int:
         raise _Found(f"the log has no head: audit_head has {len(heads)} rows, not 1 as it should be")
     (head,) = heads
@@ -145,10 +150,10 @@ def _check_head(source: Source, tree: Frontier) -> None:
 class _Table:
     """The rows of a sealed table, taken as entry after entry claims them."""
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, rows: Iterator[Row]) -> None:
         self._name = name
-        self._rows: Iterator[Row] = source.rows(name)
-        self._next = next(self._rows, None)
+        self._rows = rows
+        self._next = next(rows, None)
         self.covered = 0
 
     def take(self, seal: Seal, form: Form, seq: int) -> None:
