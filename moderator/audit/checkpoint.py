@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Self
 
+from moderator.audit.notes import unbase64
 from moderator.errors import AuditError
 from moderator.store.merkle import HASH_BYTES
 
@@ -27,11 +27,8 @@ class Checkpoint:
         """A checkpoint from the text of a note. ``AuditError`` if it is none; lines after the third are
         extensions and passed over."""
         lines = text.split("\n")
-        try:
-            origin, size, root = lines[:3]
-            hash_ = base64.b64decode(root, validate=True)
-        except (binascii.Error, ValueError):
-            origin, size, hash_ = "", "", b""
+        origin, size, root = (*lines, "", "", "")[:3]
+        hash_ = unbase64(root)
         if not origin or not _SIZE.fullmatch(size) or len(hash_) != HASH_BYTES or lines[-1]:
             raise AuditError("not a checkpoint: it needs an origin, a number of entries and a root hash")
         return cls(origin, int(size), hash_)

@@ -127,7 +127,7 @@ def open_note(note: str, keys: Sequence[PublicKey]) -> str:
     vouched = False
     for line in lines[:-1].split("\n"):
         found = _SIGNATURE.fullmatch(line)
-        raw = _unbase64(found[2]) if found else b""
+        raw = unbase64(found[2]) if found else b""
         if found is None or len(raw) < 5:
             raise AuditError(f"not a signature line: {line!r}")
         key = known.get((found[1], raw[:4]))
@@ -144,7 +144,7 @@ def open_note(note: str, keys: Sequence[PublicKey]) -> str:
 
 def _parsed(text: str) -> tuple[str, bytes]:
     name, _, rest = text.partition("+")
-    key = _unbase64(rest.partition("+")[2])
+    key = unbase64(rest.partition("+")[2])
     if not name or len(key) != 1 + _KEY_BYTES or key[:1] != _ED25519:
         raise AuditError("not an Ed25519 key of a signed note: it should read name+hash+key")
     return name, key[1:]
@@ -154,8 +154,10 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _unbase64(text: str) -> bytes:
+def unbase64(text: str) -> bytes:
+    """What base64 ``text`` stands for; nothing if it is no base64, or not the only way to write it."""
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return b""
+    return data if _base64(data) == text else b""

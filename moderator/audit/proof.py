@@ -5,8 +5,8 @@ They need no trust in who gives them, only a checkpoint with the same size and r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from sqlalchemy import Connection, select
@@ -73,7 +73,7 @@ def prove_entry(connection: Connection, seq: int) -> Inclusion:
     payload = connection.execute(query).scalar() if 0 < seq <= head.size else None
     if payload is None:
         raise AuditError(f"the log has no entry {seq}; it has {head.size}")
-    path = subtree_roots(_leaves(connection), inclusion_spans(seq - 1, head.size))
+    path = subtree_roots(audit_log.leaves(connection), inclusion_spans(seq - 1, head.size))
     return _checked(Inclusion(seq - 1, head.size, payload, tuple(path), head.root()))
 
 
@@ -102,8 +102,8 @@ def prove_growth(connection: Connection, first: int) -> Consistency:
     """The log of today begins with the ``first`` entries it once had."""
     head = audit_log.head(connection)
     spans = consistency_spans(first, head.size)
-    path = subtree_roots(_leaves(connection), spans)
-    before = Frontier(leaf for leaf, _ in zip(_leaves(connection), range(first), strict=False))
+    path = subtree_roots(audit_log.leaves(connection), spans)
+    before = Frontier(islice(audit_log.leaves(connection), first))
     return _checked(Consistency(first, head.size, before.root(), head.root(), tuple(path)))
 
 
@@ -113,11 +113,6 @@ def _checked(proof: P) -> P:
     except AuditError as error:
         raise AuditError(f"the log contradicts itself ({error}); run `moderator audit verify`") from error
     return proof
-
-
-def _leaves(connection: Connection) -> Iterator[bytes]:
-    query = select(AuditRow.leaf).order_by(AuditRow.seq)
-    yield from connection.execute(query.execution_options(yield_per=1000)).scalars()
 
 
 def _sealing(connection: Connection, table: str, key: int) -> tuple[int, Seal]:

@@ -110,6 +110,8 @@ def _decoded(path: Path, number: int, line: bytes) -> Row:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, (bool, list)):
+        raise TypeError(f"{value!r} is no value of a column")
     if not isinstance(value, dict):
         return value
     if "ascii" in value:

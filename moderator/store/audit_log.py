@@ -27,6 +27,7 @@ VERSION = 2
 RESERVED = frozenset({"v", "seq", "kind", "at", "prev", "seals"})
 """What every payload says of itself; the rest is the event's own."""
 
+_PAGE = 1000
 _EVENT = (AuditRow.seq, AuditRow.kind, AuditRow.created_at, AuditRow.payload)
 
 
@@ -71,10 +72,15 @@ def append(
 
 
 def events(connection: Connection, *, after: int = 0) -> Iterator[Event]:
-    """All events numbered above ``after``, in order."""
-    rows = connection.execute(select(*_EVENT).where(AuditRow.seq > after).order_by(AuditRow.seq))
-    for seq, kind, at, payload in rows.yield_per(1000):
+    """All events numbered above ``after``, in order; streams, holding one page."""
+    for seq, kind, at, payload in _pages(connection, _EVENT, after):
         yield Event(seq, kind, clock.moment(at), payload)
+
+
+def leaves(connection: Connection) -> Iterator[bytes]:
+    """The leaves of all events, in order, as they are stored; streams, holding one page."""
+    for _, leaf in _pages(connection, (AuditRow.seq, AuditRow.leaf), 0):
+        yield leaf
 
 
 def newest(
@@ -100,6 +106,16 @@ def head(connection: Connection) -> Frontier:
     if row is None or frontier is None or frontier.root() != row.root:
         raise StoreError("the head of the log is damaged; run `moderator audit verify`")
     return frontier
+
+
+def _pages(connection: Connection, columns: Sequence[Any], after: int) -> Iterator[Any]:
+    query = select(*columns).order_by(AuditRow.seq).limit(_PAGE)
+    while True:
+        page = connection.execute(query.where(AuditRow.seq > after)).all()
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0]
 
 
 def _end(connection: Connection) -> tuple[Frontier, bytes]:
