@@ -1,9 +1,9 @@
-"""Writes the texts that the shipped policies' thresholds are derived from, as JSONL for `moderator calibrate`.
+"""Writes the texts the shipped policies' thresholds are derived from, as JSONL for `moderator calibrate`.
 
     .venv/bin/python benchmarks/calibration_texts.py --data DATA --data data --out calibration.jsonl
     .venv/bin/moderator calibrate calibration.jsonl --policy default --review 0.8 --out default.yaml
 
-Texts the model was not trained on: held-out rows of its sources, and the sources its configuration leaves out.
+Texts the model was not trained on: held-out rows of its sources, and sources its configuration leaves out.
 """
 
 from __future__ import annotations
