@@ -1,11 +1,11 @@
 """Does a text get the same action as a picture of it? Authored texts, English and Chinese.
 
-    .venv/bin/python benchmarks/text_in_pictures.py [--model DIR] [--count 100] [--lang en] [--photographs DIR]
+    .venv/bin/python benchmarks/text_in_pictures.py [--model DIR] [--count 100] [--lang en] [--photographs D]
 
 Of ``count`` texts of each language that are flagged and as many that are allowed, how many keep their action
 when the post is a picture of the text and nothing else. Pictures are drawn as in training (fonts, colours,
-noise, JPEG; photographs behind the words where a folder of them is given), with another seed. The model may have
-trained on the texts: what is measured is reading.
+noise, JPEG; photographs behind the words where a folder of them is given), with another seed. The model may
+have trained on the texts: what is measured is reading.
 """
 
 from __future__ import annotations
