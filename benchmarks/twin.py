@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/twin.py --data DATA --data data --out TWIN
     .venv/bin/python benchmarks/left_out_sources.py --twin --model TWIN --data DATA --data data [--also FILE]
 
-The recipe is that of the shipped model, for texts alone. Left out are all sources of ``LEFT_OUT`` at once, which
-is harder than one at a time: English and Chinese hate, Chinese insults, text-message spam, prompts in Chinese,
-and two whole registers of the authored texts.
+The recipe is that of the shipped model, for texts alone. Left out are all sources of ``LEFT_OUT`` at once,
+which is harder than one at a time: English and Chinese hate, Chinese insults, text-message spam, prompts in
+Chinese, and two whole registers of the authored texts.
 """
 
 from __future__ import annotations
