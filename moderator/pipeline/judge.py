@@ -268,7 +268,7 @@ def _computed(plugin: Plugin) -> str:
 
 
 def _in_half(plugin: Plugin) -> bool:
-    return isinstance(plugin, Embedder) and plugin.precision == "bfloat16"
+    return isinstance(plugin, Embedder) and plugin.precision.endswith("bfloat16")
 
 
 def _weight(content: Content) -> int:
