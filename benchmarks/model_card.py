@@ -195,14 +195,14 @@ def _functional(cases: Sequence[Example], scores: NDArray[np.float64]) -> str:
         truth = np.array([cases[row].labels["hate"] >= 0.5 for row in at])
         values = scores[at, column]
         (figures,) = figures_of([cases[row] for row in at], scores[at], DEFAULT.names)[:1]
-        for threshold in (0.3, 0.44):
+        for threshold in (0.3, 0.46):
             said = values >= threshold
             recall, specific = float(said[truth].mean()), float((~said[~truth]).mean())
             rates = (f"{recall:.2f}", f"{specific:.2f}", f"{(recall + specific) / 2:.3f}")
             rows.append((lang, f"{len(at)}", f"{figures.auroc:.3f}", f"{threshold:g}", *rates))
     return (
         "## Functional cases of hate\n\n"
-        "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). 0.44 is where "
+        "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). 0.46 is where "
         "the default policy asks a person, 0.3 where the strict one does.\n\n"
         + _table(
             ("language", "cases", "AUROC", "threshold", "hateful found", "harmless let be", "balanced"), rows
