@@ -50,3 +50,7 @@ class QueueError(ModeratorError):
 
 class TrainingError(ModeratorError):
     """A training run cannot start or go on: data or configuration do not fit."""
+
+
+class AuditError(ModeratorError):
+    """The log, a proof or a checkpoint is not what it should be, or cannot be read."""

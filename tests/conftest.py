@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,10 @@ def postgresql_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def new_postgresql(postgresql_server: str) -> Iterator[Callable[[], str]]:
-    """Makes empty PostgreSQL databases and returns their URLs; dropped after the test."""
+@contextmanager
+def _databases(server: str) -> Iterator[Callable[[], str]]:
     admin = create_engine(
-        postgresql_server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+        server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
     )
     made: list[str] = []
 
@@ -51,13 +51,27 @@ def new_postgresql(postgresql_server: str) -> Iterator[Callable[[], str]]:
         with admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
         made.append(name)
-        return postgresql_server.replace("/postgres?", f"/{name}?")
+        return server.replace("/postgres?", f"/{name}?")
 
     yield make
     with admin.connect() as connection:
         for name in made:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture
+def new_postgresql(postgresql_server: str) -> Iterator[Callable[[], str]]:
+    """Makes empty PostgreSQL databases and returns their URLs; dropped after the test."""
+    with _databases(postgresql_server) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def lasting_postgresql(postgresql_server: str) -> Iterator[Callable[[], str]]:
+    """As ``new_postgresql``, dropped after the module."""
+    with _databases(postgresql_server) as make:
+        yield make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

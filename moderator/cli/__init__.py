@@ -15,6 +15,7 @@ _COMMANDS = {
     "scan": ("moderator.cli.scan", "scan", "Judge files, directories and tables of posts."),
     "check": ("moderator.cli.check", "check", "Judge one post given on the command line."),
     "queue": ("moderator.cli.queue", "queue", "Work the review queue."),
+    "audit": ("moderator.cli.audit", "audit", "Verify, sign, prove and export the log."),
     "policy": ("moderator.cli.policy", "policy", "List, show, check and test policies."),
     "plugins": ("moderator.cli.plugins", "plugins", "List installed plugins and check their contracts."),
     "models": ("moderator.cli.models", "models", "List the models and weights found, write a smaller model."),

@@ -70,7 +70,8 @@ def row_bytes(kind: str, row: Mapping[Any, Any], columns: Sequence[str]) -> byte
     """The exact bytes of a row, derivable from its columns alone.
 
     Each value carries its name, type and length, so that no two different rows share a form, whatever
-    stands in them: ``id:i1=7`` for an integer, ``t`` for text in UTF-8, ``b`` for bytes, ``n`` for null.
+    stands in them: ``id:i1=7`` for an integer, ``t`` for text in UTF-8, ``b`` for bytes, ``n`` for null,
+    ``f`` for a float, which we never write but SQLite would take.
     """
     out = [kind.encode("ascii")]
     for name in columns:
@@ -78,9 +79,11 @@ def row_bytes(kind: str, row: Mapping[Any, Any], columns: Sequence[str]) -> byte
         if isinstance(value, bytes):
             tag, data = b"b", value
         elif isinstance(value, str):
-            tag, data = b"t", value.encode("utf-8")
+            tag, data = b"t", value.encode("utf-8", "surrogateescape")  # bytes that are no UTF-8, as they are
         elif value is None:
             tag, data = b"n", b""
+        elif isinstance(value, float):
+            tag, data = b"f", repr(value).encode("ascii")
         else:
             tag, data = b"i", b"%d" % value
         out.append(b"%s:%s%d=%s" % (name.encode("ascii"), tag, len(data), data))

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select
 
 from moderator.errors import QueueError
 from moderator.store import clock
-from moderator.store.canonical import row_bytes, unescape_text
+from moderator.store.canonical import unescape_text
+from moderator.store.seal import Form
 from moderator.store.tables import DecisionRow
 from moderator.types import Action, Decision
 
@@ -23,12 +24,10 @@ DECISION_COLUMNS = (
     "idempotency_key",
     "created_at",
 )
-"""The columns of a decision's canonical form, in order. A column added later means a new form."""
+"""The columns that say a decision, in order."""
 
-
-def decision_bytes(row: Mapping[Any, Any]) -> bytes:
-    """The canonical bytes of a row of ``decisions``, from its columns alone."""
-    return row_bytes("moderator.decision.v1", row, DECISION_COLUMNS)
+DECISION_FORM = Form("moderator.decision.v1", "decisions", DECISION_COLUMNS)
+"""How rows of ``decisions`` are sealed."""
 
 
 def decision_from_row(row: Mapping[Any, Any]) -> Decision:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
@@ -30,6 +31,8 @@ _ADVICE = (
     ("not a database", "the file is something else or damaged; give another --db"),
     ("malformed", "the file is damaged; restore a copy"),
     ("password", "check user and password in the URL"),
+    ("are never edited", "if a scan or a decision says so: run `moderator audit verify`"),
+    ("pk_audit_log", "a row was written into the log from outside; run `moderator audit verify`"),
     ("permission denied", "the role lacks a right it needs on these tables"),
     ("does not exist", "check the name, and that `moderator db upgrade` has been run"),
     ("no such table", "run `moderator db upgrade`"),
@@ -55,6 +58,16 @@ def parse_url(given: str) -> URL:
     if url.database in (None, "", ":memory:"):
         raise StoreError(f"{shown(url)}: a database in memory is not shared between connections; name a file")
     return url
+
+
+def must_exist(url: URL) -> None:
+    """``StoreError`` if there is no such SQLite file, which connecting would create."""
+    file = url.database or ""
+    if url.get_backend_name() == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+        raise StoreError(
+            f"{shown(url)}: there is no file {file}, the database has not been set up; "
+            "run `moderator db upgrade` or give another --db"
+        )
 
 
 def shown(url: URL) -> str:
@@ -124,6 +137,27 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads."""
     with translated(engine.url), engine.connect() as connection, connection.begin():
         yield connection
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads, and sees one moment of the database however long it takes.
+
+    Text that is not UTF-8, which only tampering leaves in SQLite, comes as lone surrogates, not an error.
+    """
+    with translated(engine.url), engine.connect() as connection:
+        sqlite = engine.dialect.name == "sqlite"
+        raw: Any = connection.connection.driver_connection
+        if sqlite:
+            raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            if sqlite:
+                raw.text_factory = str
 
 
 @contextmanager

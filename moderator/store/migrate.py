@@ -89,7 +89,7 @@ def _is_ours(_object: object, name: str | None, kind: str, _reflected: bool, _ot
 
 
 def _unguarded(connection: Connection) -> list[str]:
-    """Append-only tables without their two triggers."""
+    """Append-only tables without one of their triggers."""
     query = (
         "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'"
         if connection.dialect.name == "sqlite"
@@ -97,7 +97,9 @@ def _unguarded(connection: Connection) -> list[str]:
         "WHERE NOT tgisinternal AND tgenabled <> 'D' AND relnamespace = current_schema()::regnamespace"
     )
     guarded = [row[0] for row in connection.execute(text(query))]
-    return [table for table in APPEND_ONLY if guarded.count(table) < 2]
+    # SQLite: no update, no delete, no replace; PostgreSQL: no edit, no truncate
+    needed = 3 if connection.dialect.name == "sqlite" else 2
+    return [table for table in APPEND_ONLY if guarded.count(table) < needed]
 
 
 def _refuse_unknown(engine: Engine, revision: str | None) -> None:

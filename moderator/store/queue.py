@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Select, and_, func, insert, or_, select, upda
 from moderator.errors import QueueError
 from moderator.store import audit_log, clock
 from moderator.store.canonical import escape_text, parse_json, unescape_text
-from moderator.store.decisions import decision_bytes, decision_from_row, decisions_on, repeated
+from moderator.store.decisions import DECISION_FORM, decision_from_row, decisions_on, repeated
+from moderator.store.seal import Seal
 from moderator.store.session import Store, next_key
 from moderator.store.tables import DecisionRow, ItemRow, TaskRow, VerdictRow
 from moderator.store.verdicts import VERDICT_COLUMNS, verdict_from_row
@@ -180,15 +181,12 @@ class Queue:
             )
             if taken.rowcount != 1:
                 raise _not_open(connection, task_id)
-            row = {"id": next_key(connection, DecisionRow.id), **wanted, "created_at": at}
+            key = next_key(connection, DecisionRow.id)
+            row = {"id": key, **wanted, "created_at": at}
             connection.execute(insert(DecisionRow), row)
-            event = {
-                "decision": row["id"],
-                "task": task_id,
-                "action": action.value,
-                "row": audit_log.rows_digest([decision_bytes(row)]),
-            }
-            audit_log.append(connection, "decision", at, event)
+            event = {"decision": key, "task": task_id, "action": action.value}
+            seal = Seal.over(DECISION_FORM, [key], [DECISION_FORM.leaf(row)])
+            audit_log.append(connection, "decision", at, event, [seal])
         return decision_from_row(row)
 
     def stats(self) -> Stats:

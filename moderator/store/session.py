@@ -14,12 +14,13 @@ from moderator.errors import StoreError
 from moderator.store import audit_log, clock, engine
 from moderator.store.bulk import insert_rows
 from moderator.store.canonical import canonical_json, escape_text, jsonable
+from moderator.store.seal import Seal
 from moderator.store.tables import SCHEMA_REVISION, ItemRow, ScanRow, TaskRow, VerdictRow
 from moderator.store.verdicts import (
     VERDICT_COLUMNS,
+    VERDICT_FORM,
     item_columns,
     priority,
-    verdict_bytes,
     verdict_columns,
     verdict_from_row,
 )
@@ -47,7 +48,10 @@ class Store:
 
         Raises ``StoreError`` if it cannot be reached, or was written by a newer version.
         """
-        bound = engine.make_engine(engine.parse_url(url))
+        parsed = engine.parse_url(url)
+        if not migrate:
+            engine.must_exist(parsed)
+        bound = engine.make_engine(parsed)
         try:
             with engine.translated(bound.url):
                 engine.use_wal(bound)
@@ -82,6 +86,10 @@ class Store:
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads."""
         return engine.reading(self._engine)
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads, and sees one moment of the database however long it takes."""
+        return engine.snapshot(self._engine)
 
     def writing(self) -> AbstractContextManager[Connection]:
         """A transaction that writes, one at a time over all processes."""
@@ -149,18 +157,15 @@ class Store:
                 }
                 for index, (position, _, _, columns) in enumerate(prepared)
             ]
+            for row in verdicts:
+                row["leaf"] = VERDICT_FORM.leaf(row)
             insert_rows(connection, ItemRow, items)
             insert_rows(connection, VerdictRow, verdicts)
             tasks = _tasks(batch, verdict_id, next_key(connection, TaskRow.id), at)
             insert_rows(connection, TaskRow, tasks)
-            event = {
-                "scan": scan_id,
-                "first": verdict_id,
-                "last": verdict_id + len(verdicts) - 1,
-                "rows": audit_log.rows_digest(verdict_bytes(row) for row in verdicts),
-                "tasks": [tasks[0]["id"], tasks[-1]["id"]] if tasks else None,
-            }
-            audit_log.append(connection, "verdicts", at, event)
+            event = {"scan": scan_id, "tasks": [tasks[0]["id"], tasks[-1]["id"]] if tasks else None}
+            seal = Seal.over(VERDICT_FORM, [row["id"] for row in verdicts], (row["leaf"] for row in verdicts))
+            audit_log.append(connection, "verdicts", at, event, [seal])
 
     def finish_scan(self, scan_id: int, state: ScanState) -> None:
         """Say how a scan ended: ``finished``, ``interrupted`` or ``failed``."""

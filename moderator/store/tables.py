@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0001"
+SCHEMA_REVISION = "v0002"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
 APPEND_ONLY = ("verdicts", "decisions", "audit_log")
@@ -60,7 +60,8 @@ class ItemRow(Base):
 
 
 class VerdictRow(Base):
-    """What the machine said, and all that is needed to say it again. Never edited."""
+    """What the machine said, and all that is needed to say it again. Never edited. ``leaf``: the hash of
+    the other columns, with which the row stands in the log (see ``seal``)."""
 
     __tablename__ = "verdicts"
     __table_args__ = (UniqueConstraint("scan_id", "position"),)
@@ -82,6 +83,7 @@ class VerdictRow(Base):
     degraded: Mapped[bytes] = mapped_column(LargeBinary)
     coverage: Mapped[bytes] = mapped_column(LargeBinary)
     evidence: Mapped[bytes] = mapped_column(LargeBinary)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class TaskRow(Base):
@@ -117,7 +119,7 @@ class DecisionRow(Base):
 
 
 class AuditRow(Base):
-    """One event: ``payload`` holds its exact bytes, the other columns repeat what they say."""
+    """One event: ``payload`` holds its exact bytes, ``leaf`` their hash; the others repeat what they say."""
 
     __tablename__ = "audit_log"
 
@@ -125,3 +127,15 @@ class AuditRow(Base):
     kind: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[int] = mapped_column(_Int)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class HeadRow(Base):
+    """The tree over the log (see ``merkle``): one row, numbered 1, brought up to date with every event."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(_Int)
+    frontier: Mapped[bytes] = mapped_column(LargeBinary)
+    root: Mapped[bytes] = mapped_column(LargeBinary)

@@ -17,9 +17,9 @@ from moderator.store.canonical import (
     escape_text,
     jsonable,
     parse_json,
-    row_bytes,
     unescape_text,
 )
+from moderator.store.seal import Form
 from moderator.types import Action, Evidence, Item, Modality, Part, RuleMatch, Verdict
 
 VERDICT_COLUMNS = (
@@ -41,15 +41,13 @@ VERDICT_COLUMNS = (
     "coverage",
     "evidence",
 )
-"""The columns of a verdict's canonical form, in order. A column added later means a new form."""
+"""The columns that say a verdict, in order."""
+
+VERDICT_FORM = Form("moderator.verdict.v1", "verdicts", VERDICT_COLUMNS)
+"""How rows of ``verdicts`` are sealed."""
 
 _SEVERITY_STEP = 1_000_000
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-
-
-def verdict_bytes(row: Mapping[Any, Any]) -> bytes:
-    """The canonical bytes of a row of ``verdicts``, from its columns alone."""
-    return row_bytes("moderator.verdict.v1", row, VERDICT_COLUMNS)
 
 
 def verdict_columns(verdict: Verdict) -> dict[str, Any]:

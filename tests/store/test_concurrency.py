@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from moderator.audit.source import Live
+from moderator.audit.verify import verify
 from moderator.store import Queue, Store
 from moderator.store.audit_log import events
 from moderator.store.migrate import check
@@ -29,16 +31,18 @@ def run_together(work: Callable[[str, int, int], None], url: str, processes: int
     for each in started:
         each.start()
     for each in started:
-        each.join(120)
+        each.join(300)
     assert [each.exitcode for each in started] == [0] * processes
 
 
-def test_events_of_eight_processes_are_numbered_without_gap(database_url: str) -> None:
-    run_together(workers.append_events, database_url, 8, 50)
-    with Store.open(database_url) as store, store.reading() as connection:
+def test_events_of_sixteen_processes_are_numbered_without_gap(database_url: str) -> None:
+    run_together(workers.append_events, database_url, 16, 200)
+    with Store.open(database_url) as store, store.snapshot() as connection:
         logged = list(events(connection))
-    assert [event.seq for event in logged] == list(range(1, 401))
-    assert [sum(event.data["worker"] == number for event in logged) for number in range(8)] == [50] * 8
+        report = verify(Live(connection))
+    assert [event.seq for event in logged] == list(range(1, 3201))
+    assert [sum(event.data["worker"] == number for event in logged) for number in range(16)] == [200] * 16
+    assert (report.entries, report.fault) == (3200, None)
 
 
 def test_two_scans_write_at_once(database_url: str) -> None:

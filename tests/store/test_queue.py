@@ -9,8 +9,10 @@ from sqlalchemy import select
 
 from moderator.errors import QueueError
 from moderator.store import Queue, Store
-from moderator.store.audit_log import events, rows_digest
-from moderator.store.decisions import DECISION_COLUMNS, decision_bytes
+from moderator.store.audit_log import events
+from moderator.store.canonical import parse_json
+from moderator.store.decisions import DECISION_COLUMNS, DECISION_FORM
+from moderator.store.seal import Seal, seals_of
 from moderator.store.tables import DecisionRow
 from moderator.types import Action, Decision, Item
 from tests.store.samples import make_batch, make_verdict, start
@@ -146,12 +148,9 @@ def test_the_log_seals_the_decision(queue: Queue, store: Store) -> None:
     with store.reading() as connection:
         row = connection.execute(select(*columns)).mappings().one()
         event = list(events(connection))[-1]
-    assert event.data == {
-        "decision": 1,
-        "task": 3,
-        "action": "block",
-        "row": rows_digest([decision_bytes(row)]),
-    }
+    assert event.data == {"decision": 1, "task": 3, "action": "block"}
+    leaf = DECISION_FORM.leaf(row)
+    assert seals_of(parse_json(event.payload)) == (Seal("moderator.decision.v1", 1, 1, leaf),)
 
 
 def test_stats(queue: Queue) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy import func, select, text
 
 from moderator.errors import StoreError
 from moderator.store import Store
-from moderator.store.audit_log import events, rows_digest
+from moderator.store.audit_log import events
 from moderator.store.canonical import canonical_json, parse_json
+from moderator.store.merkle import Frontier
+from moderator.store.seal import seals_of
 from moderator.store.tables import AuditRow, ItemRow, ScanRow, TaskRow, VerdictRow
-from moderator.store.verdicts import VERDICT_COLUMNS, verdict_bytes
+from moderator.store.verdicts import VERDICT_COLUMNS, VERDICT_FORM
 from moderator.types import Action, Item, Verdict
 from tests.store.samples import make_batch, make_verdict, start
 
@@ -57,16 +59,21 @@ def test_the_log_seals_every_verdict_row(store: Store) -> None:
     scan = start(store)
     store.record(scan, make_batch(range(3), (Action.REVIEW,)))
     store.record(scan, make_batch(range(3, 10), (Action.ALLOW,)))
-    columns = [getattr(VerdictRow, name) for name in VERDICT_COLUMNS]
+    columns = [getattr(VerdictRow, name) for name in (*VERDICT_COLUMNS, "leaf")]
     with store.reading() as connection:
         batches = [event for event in events(connection, after=1) if event.kind == "verdicts"]
-        for event in batches:
-            between = VerdictRow.id.between(event.data["first"], event.data["last"])
+        seals = [seal for event in batches for seal in seals_of(parse_json(event.payload))]
+        for seal in seals:
+            between = VerdictRow.id.between(seal.first, seal.last)
             rows = (
                 connection.execute(select(*columns).where(between).order_by(VerdictRow.id)).mappings().all()
             )
-            assert event.data["rows"] == rows_digest(verdict_bytes(row) for row in rows)
-    assert [(each.data["first"], each.data["last"]) for each in batches] == [(1, 3), (4, 10)]
+            assert [row["leaf"] for row in rows] == [VERDICT_FORM.leaf(row) for row in rows]
+            assert seal.root == Frontier(row["leaf"] for row in rows).root()
+    assert [(seal.form, seal.first, seal.last) for seal in seals] == [
+        ("moderator.verdict.v1", 1, 3),
+        ("moderator.verdict.v1", 4, 10),
+    ]
     assert [each.data["tasks"] for each in batches] == [[1, 3], None]
 
 

@@ -1,0 +1,1 @@
+"""The log examined from outside: verified, exported, signed, proved. Nothing here writes to the database."""

@@ -1,0 +1,90 @@
+"""A store with a log of every kind of entry, and its rows changed as somebody with all rights would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from moderator.store import Queue, Store
+from moderator.store.tables import APPEND_ONLY
+from moderator.types import Action
+from tests.store.samples import make_batch, start
+
+Tamper = Callable[[], AbstractContextManager[Connection]]
+
+ENTRIES, VERDICTS, DECISIONS = 9, 8, 3
+
+
+def fill(store: Store) -> None:
+    """9 entries: start, 3 verdicts, 1 verdict, decision, 4 verdicts, decision, decision, end, start."""
+    scan = start(store)
+    queue = Queue(store)
+    store.record(scan, make_batch(range(3), (Action.REVIEW, Action.ALLOW)))
+    store.record(scan, make_batch([3], (Action.REVIEW,)))
+    queue.decide(1, Action.BLOCK, "ann", "clear", "hate-review", idempotency_key="k1")
+    store.record(scan, make_batch(range(4, 8), (Action.REVIEW,)))
+    queue.decide(2, Action.ALLOW, "bob", "satire")
+    queue.decide(3, Action.ALLOW, "ann", "fine")
+    store.finish_scan(scan, "finished")
+    start(store)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A filled store of each kind, for a module whose tests leave it as it was."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('log') / 'log.db'}"
+    else:
+        make: Callable[[], str] = request.getfixturevalue("lasting_postgresql")
+        url = make()
+    with Store.open(url) as store:
+        fill(store)
+        yield store
+
+
+class _Undo(Exception):  # noqa: N818
+    pass
+
+
+@pytest.fixture
+def tamper(logged: Store) -> Tamper:
+    """A transaction without any guard, all of which is undone at its end."""
+
+    @contextmanager
+    def tampering() -> Iterator[Connection]:
+        with suppress(_Undo), logged.writing() as connection:
+            raw: Any = connection.connection.driver_connection
+            if connection.dialect.name == "sqlite":
+                raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+                connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+                for table in APPEND_ONLY:
+                    for act in ("update", "delete", "replace"):
+                        connection.execute(text(f"DROP TRIGGER {table}_no_{act}"))
+                connection.execute(text("DROP TRIGGER audit_head_no_return"))
+                connection.execute(text("DROP TRIGGER audit_head_no_delete"))
+            else:
+                connection.execute(text("SET LOCAL session_replication_role = replica"))
+            try:
+                yield connection
+            finally:
+                if connection.dialect.name == "sqlite":
+                    raw.text_factory = str
+            raise _Undo
+
+    return tampering
+
+
+@pytest.fixture
+def export_file(logged: Store, tmp_path: Path) -> Path:
+    """The store's export."""
+    from moderator.audit.source import Live, export
+
+    path = tmp_path / "log.jsonl"
+    with logged.snapshot() as connection, path.open("wb") as file:
+        export(Live(connection), file)
+    return path
