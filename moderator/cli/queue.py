@@ -11,11 +11,11 @@ import click
 from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.queue_acts import ACTS
 from moderator.cli.queue_after import AFTER
-from moderator.cli.queue_desk import open_desk
+from moderator.cli.queue_desk import PLACES, open_desk
 from moderator.cli.task_view import detail_json, detail_lines, task_row
 from moderator.cli.terminal import echo_json, visible
 from moderator.settings import load_settings
-from moderator.types import Action, State
+from moderator.types import Action
 
 if TYPE_CHECKING:
     from moderator.store import Queue
@@ -30,7 +30,7 @@ def queue() -> None:
 
 
 @queue.command("list")
-@click.option("--state", type=click.Choice(["waiting", *State, "all"]), default="waiting", show_default=True)
+@click.option("--state", type=click.Choice([*PLACES, "all"]), default=PLACES[0], show_default=True)
 @click.option("--action", type=click.Choice([each.value for each in Action]), help="What the machine said.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--cursor", metavar="CURSOR", help="Continue after an earlier listing.")

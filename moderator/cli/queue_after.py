@@ -8,6 +8,7 @@ import click
 
 from moderator.cli.output import db_option, json_option
 from moderator.cli.queue_desk import (
+    PLACES,
     key_option,
     open_desk,
     reason_option,
@@ -18,7 +19,7 @@ from moderator.cli.queue_desk import (
 )
 from moderator.cli.receipt_view import print_receipt, receipt_json
 from moderator.cli.terminal import echo_json
-from moderator.types import Action, State
+from moderator.types import Action
 
 if TYPE_CHECKING:
     from moderator.store import Queue
@@ -121,7 +122,7 @@ def reopen(task: int, reviewer: str, reason: str, key: str | None, db: str | Non
 
 @click.command("close")
 @click.argument("tasks", type=int, nargs=-1)
-@click.option("--state", type=click.Choice(["waiting", *State]), help="All tasks in this state.")
+@click.option("--state", type=click.Choice(PLACES), help="All tasks in this state.")
 @click.option(
     "--action",
     type=click.Choice([each.value for each in Action]),

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from moderator.settings import Settings, load_settings
+from moderator.types import State
 
 if TYPE_CHECKING:
     from moderator.review import ReviewDesk
     from moderator.store import Store
+
+PLACES = ("waiting", *(each.value for each in State))
+"""What tasks are listed by; waiting are those that anybody may take."""
 
 task_argument = click.argument("task", type=int)
 reviewer_option = click.option("--reviewer", metavar="NAME", required=True, help="Who does it.")

@@ -130,7 +130,6 @@ RULES = (
     Rule(ActKind.CLOSE, State.OPEN, (_R,), State.CLOSED, role=Role.LEAD, reason=True),
     Rule(ActKind.CLOSE, State.QUEUED, (_R, _S), State.CLOSED, _R, role=Role.LEAD, reason=True),
     Rule(ActKind.CLOSE, State.ESCALATED, (_E,), State.CLOSED, _R, role=Role.LEAD, reason=True),
-    Rule(ActKind.CLOSE, State.DECIDED, (_R,), State.CLOSED, role=Role.LEAD, reason=True),
 )
 """Which act leads from where to where, and for whom."""
 
@@ -211,6 +210,8 @@ def _moved(state: TaskState, act: Act, rule: Rule) -> TaskState:
             # two opinions: the first stays in force until a senior reviewer has settled it
             to, stage, decision = State.ESCALATED, Stage.ESCALATION, state.standing
         state = replace(state, standing=decision, deciders=state.deciders | {act.by}, appeal_until=None)
+    elif act.kind is ActKind.CLOSE and state.standing is not None:
+        to = State.DECIDED  # it is in force, and may be appealed
     if to is not State.CLAIMED:
         return replace(state, name=to, stage=stage, reviewer=None, lease_until=None)
     claims = act.kind is ActKind.CLAIM
