@@ -305,7 +305,7 @@ def test_the_desk_does_what_the_model_says(request: pytest.FixtureRequest, kind:
 
         machine = type("OnSQLite", (Desk,), {"new_url": staticmethod(new_file)})
         examples = 40
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples, stateful_step_count=40, deadline=None,
