@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from moderator import Moderator
 from moderator.pipeline.models import model_directory
@@ -40,9 +41,12 @@ def scored(
     actions: list[str] = []
     parts: list[str] = []
     for row, post in enumerate(posts):
-        picture = draw(post.written, fonts[post.lang], seed=7)
+        picture = Image.fromarray(draw(post.written, fonts[post.lang], seed=7))
         verdict = moderator.check(text=post.caption, image=picture)
         alone = [moderator.check(text=post.caption), moderator.check(image=picture)]
+        for each in (verdict, *alone):
+            if not each.scores:
+                raise SystemExit(f"{post.id} could not be judged: {'; '.join(each.degraded)}")
         whole[row] = [verdict.scores[name] for name in DEFAULT.names]
         apart[row] = np.max([[each.scores[name] for name in DEFAULT.names] for each in alone], axis=0)
         actions.append(verdict.action.value)

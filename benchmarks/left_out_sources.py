@@ -4,7 +4,7 @@ Both learn from the same rows: those the training configuration names. Judged ar
 out, and those of the files given with ``--also``, which must not be among its files.
 
     .venv/bin/python benchmarks/left_out_sources.py --data DATA --data data
-        [--model DIR] [--config TRAIN.toml] [--also FILE …] [--rows 2000] [--json FILE]
+        [--model DIR] [--config TRAIN.toml] [--twin] [--also FILE …] [--rows 2000] [--json FILE]
 
 Where a source has only positives of a label, the negatives are rows of the other sources judged that are in
 its language and known to be free of the label; the line says so.
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from twin import twin_of
 
 from moderator.pipeline.models import model_directory
 from moderator.pipeline.moderator import Moderator
@@ -129,12 +130,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, action="append")
     parser.add_argument("--model", default="default")
     parser.add_argument("--config", type=Path, default=model_directory("default") / "train.toml")
+    parser.add_argument("--twin", action="store_true", help="leave out what benchmarks/twin.py leaves out")
     parser.add_argument("--also", type=Path, action="append", default=[])
     parser.add_argument("--rows", type=int, default=10_000, help="of one source at most")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     labels = DEFAULT.names
     data, config = DataFolders(tuple(arguments.data)), read_config(arguments.config)
+    config = twin_of(config) if arguments.twin else config
     train, test = judged(config, data, arguments.also, arguments.rows)
     print(
         f"{len(train)} rows to learn from, {len(test)} of {len({e.dataset for e in test})} sources to judge"

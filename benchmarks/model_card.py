@@ -9,6 +9,7 @@ says in words is written by people; a test holds the card's digests against the 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,11 +45,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, action="append")
     parser.add_argument("--also", type=Path, action="append", default=[])
     parser.add_argument("--rows", type=int, default=2000, help="of one source at most")
+    parser.add_argument("--twin", type=Path, help="figures of left_out_sources.py --twin --json")
     arguments = parser.parse_args()
     config = read_config(FOLDER / "train.toml")
     data = DataFolders(tuple(arguments.data))
     with Moderator.load() as moderator:
         sections = list(_sections(moderator, config, data, arguments.also, arguments.rows))
+    if arguments.twin:
+        twin = [Line(**line) for line in json.loads(arguments.twin.read_text(encoding="utf-8"))]
+        sections.insert(2, _twin(twin))
     card = CARD.read_text(encoding="utf-8")
     before, _, rest = card.partition(BEGIN)
     after = rest.partition(END)[2]
@@ -88,6 +93,36 @@ def _left_out(
     train, test = judged(config, data, also, limit)
     ours = _scored(moderator, test)
     lines = list(compared(test, ours, baseline(train, test, DEFAULT.names), DEFAULT.names))
+    return (
+        "## Sources it never saw\n\n"
+        "Against TF-IDF character n-grams (2–5) with logistic regression, trained on the same "
+        f"{len(train):,} rows. † only positives are labelled there; the negatives are rows of the other "
+        "sources.\n\n" + _against(lines) + "\n" + _average(lines)
+    )
+
+
+def _twin(lines: Sequence[Line]) -> str:
+    registers = [line for line in lines if line.source.startswith("authored_")]
+    others = [line for line in lines if line not in registers]
+    macro = float(np.mean([line.auprc for line in registers]))
+    return (
+        "## Whole sources left out\n\n"
+        "The same recipe trained once more, for texts alone, without ten of its sources "
+        "(`benchmarks/twin.py`): how it does on kinds of text it was never trained on, against n-grams "
+        "trained on the same rows.\n\n"
+        + _against(others)
+        + "\n"
+        + _average(others)
+        + "\nTwo registers of the authored texts, chats and stories, were left out too. Their negatives are "
+        "look-alikes written to be mistaken.\n\n"
+        + _against(registers)
+        + "\n"
+        + _average(registers).rstrip("\n")
+        + f" Macro AUPRC {macro:.3f}.\n"
+    )
+
+
+def _against(lines: Sequence[Line]) -> str:
     rows = [
         (
             line.label,
@@ -99,15 +134,7 @@ def _left_out(
         )
         for line in sorted(lines, key=lambda line: (DEFAULT.names.index(line.label), line.source))
     ]
-    return (
-        "## Sources it never saw\n\n"
-        "Against TF-IDF character n-grams (2–5) with logistic regression, trained on the same "
-        f"{len(train):,} rows. † only positives are labelled there; the negatives are rows of the other "
-        "sources.\n\n"
-        + _table(("label", "source", "rows", "positive", "AUROC", "n-grams", "AUPRC", "n-grams"), rows)
-        + "\n"
-        + _average(lines)
-    )
+    return _table(("label", "source", "rows", "positive", "AUROC", "n-grams", "AUPRC", "n-grams"), rows)
 
 
 def _average(lines: Sequence[Line]) -> str:
@@ -168,14 +195,14 @@ def _functional(cases: Sequence[Example], scores: NDArray[np.float64]) -> str:
         truth = np.array([cases[row].labels["hate"] >= 0.5 for row in at])
         values = scores[at, column]
         (figures,) = figures_of([cases[row] for row in at], scores[at], DEFAULT.names)[:1]
-        for threshold in (0.3, 0.44):
+        for threshold in (0.3, 0.46):
             said = values >= threshold
             recall, specific = float(said[truth].mean()), float((~said[~truth]).mean())
             rates = (f"{recall:.2f}", f"{specific:.2f}", f"{(recall + specific) / 2:.3f}")
             rows.append((lang, f"{len(at)}", f"{figures.auroc:.3f}", f"{threshold:g}", *rates))
     return (
         "## Functional cases of hate\n\n"
-        "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). 0.44 is where "
+        "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). 0.46 is where "
         "the default policy asks a person, 0.3 where the strict one does.\n\n"
         + _table(
             ("language", "cases", "AUROC", "threshold", "hateful found", "harmless let be", "balanced"), rows

@@ -1,7 +1,8 @@
 """All configuration, read once: defaults < ``moderator.toml`` < ``MODERATOR_*`` environment < arguments.
 
 Scalars come from the top level of the file or the environment (``MODERATOR_DEVICE=cpu``); limits from
-``[limits]`` or ``MODERATOR_LIMITS_MAX_BYTES``; plugin options only from ``[plugins.<name>]``.
+``[limits]`` or ``MODERATOR_LIMITS_MAX_BYTES``, and ``[review]`` alike; reviewers' roles only from
+``[reviewers]``, plugin options only from ``[plugins.<name>]``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from moderator.errors import SettingsError
+from moderator.types import Role
 
 _NO_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
@@ -54,6 +56,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """How the review queue works."""
+
+    lease_seconds: float = 600.0
+    """How long a claim holds without being renewed."""
+    appeal_days: float = 184.0
+    """Days after a decision within which it may be appealed. The default is no less than six months."""
+    second_review_share: float = 0.0
+    """Share of first decisions, drawn at random, that somebody else decides once more without seeing them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be configured. Built by ``load_settings``; passed down, never global."""
 
@@ -70,6 +84,9 @@ class Settings:
     allow_plugins: tuple[str, ...] | None = None
     """Entry-point names that may be imported; ``None`` allows every installed plugin."""
     limits: Limits = field(default_factory=Limits)
+    review: Review = field(default_factory=Review)
+    reviewers: Mapping[str, Role] | None = None
+    """Reviewer → role. Without the table everybody has every role; with it, others are plain reviewers."""
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NO_OPTIONS)
     """Plugin name → its options."""
 
@@ -93,62 +110,87 @@ def load_settings(
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"{path}: cannot be read as TOML: {error}") from error
-    scalars, limits, plugins = _from_file(table, str(path))
-    _apply_environment(env, scalars, limits)
+    given = _from_file(table, str(path))
+    _apply_environment(env, given)
     known = _scalar_fields()
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in overrides.items()}
-    scalars.update(
-        {key: _checked(key, value, known, key) for key, value in given.items() if value is not None}
+    more = {key: list(value) if isinstance(value, tuple) else value for key, value in overrides.items()}
+    given.scalars.update(
+        {key: _checked(key, value, known, key) for key, value in more.items() if value is not None}
     )
     return Settings(
-        **scalars,
-        limits=Limits(**limits),
-        plugins=MappingProxyType({name: MappingProxyType(dict(value)) for name, value in plugins.items()}),
+        **given.scalars,
+        limits=Limits(**given.groups["limits"]),
+        review=Review(**given.groups["review"]),
+        reviewers=given.reviewers,
+        plugins=MappingProxyType(
+            {name: MappingProxyType(dict(value)) for name, value in given.plugins.items()}
+        ),
     )
 
 
-_NESTED = ("limits", "plugins")
+_GROUPS = {"limits": Limits, "review": Review}
+_TABLES = (*_GROUPS, "reviewers", "plugins")
+
+
+@dataclass(slots=True)
+class _Given:
+    """What the file and the environment say."""
+
+    scalars: dict[str, Any]
+    groups: dict[str, dict[str, Any]]
+    reviewers: Mapping[str, Role] | None
+    plugins: dict[str, dict[str, Any]]
 
 
 def _scalar_fields() -> dict[str, Any]:
     default = Settings()
-    return {f.name: getattr(default, f.name) for f in dataclasses.fields(Settings) if f.name not in _NESTED}
+    return {f.name: getattr(default, f.name) for f in dataclasses.fields(Settings) if f.name not in _TABLES}
 
 
-def _limit_fields() -> dict[str, Any]:
-    return dataclasses.asdict(Limits())
+def _group_fields(group: str) -> dict[str, Any]:
+    return dataclasses.asdict(_GROUPS[group]())
 
 
-def _from_file(
-    table: dict[str, Any], where: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
-    limits = table.pop("limits", {})
-    plugins = table.pop("plugins", {})
-    for name, value in (("limits", limits), ("plugins", plugins)):
-        if not isinstance(value, dict):
+def _from_file(table: dict[str, Any], where: str) -> _Given:
+    tables = {name: table.pop(name, None) for name in _TABLES}
+    for name, value in tables.items():
+        if value is not None and not isinstance(value, dict):
             raise SettingsError(f"{where}: [{name}] must be a table")
+    plugins = tables["plugins"] or {}
     for name, options in plugins.items():
         if not isinstance(options, dict):
             raise SettingsError(f"{where}: [plugins.{name}] must be a table of options")
     known = _scalar_fields()
     scalars = {key: _checked(f"{where}: {key}", value, known, key) for key, value in table.items()}
-    known = _limit_fields()
-    return (
-        scalars,
-        {key: _checked(f"{where}: limits.{key}", value, known, key) for key, value in limits.items()},
-        plugins,
-    )
+    groups = {
+        group: {
+            key: _checked(f"{where}: {group}.{key}", value, _group_fields(group), key)
+            for key, value in (tables[group] or {}).items()
+        }
+        for group in _GROUPS
+    }
+    return _Given(scalars, groups, _roles(tables["reviewers"], where), plugins)
 
 
-def _apply_environment(env: Mapping[str, str], scalars: dict[str, Any], limits: dict[str, Any]) -> None:
-    for key in _scalar_fields():
+def _roles(table: dict[str, Any] | None, where: str) -> Mapping[str, Role] | None:
+    if table is None:
+        return None
+    for name, role in table.items():
+        if role not in list(Role):
+            raise SettingsError(f"{where}: reviewers.{name}: must be {', '.join(Role)}, got {role!r}")
+    return MappingProxyType({name: Role(role) for name, role in table.items()})
+
+
+def _apply_environment(env: Mapping[str, str], given: _Given) -> None:
+    for key, default in _scalar_fields().items():
         name = f"MODERATOR_{key.upper()}"
         if name in env:
-            scalars[key] = _parsed(name, env[name], _scalar_fields()[key], key)
-    for key, default in _limit_fields().items():
-        name = f"MODERATOR_LIMITS_{key.upper()}"
-        if name in env:
-            limits[key] = _parsed(name, env[name], default, key)
+            given.scalars[key] = _parsed(name, env[name], default, key)
+    for group in _GROUPS:
+        for key, default in _group_fields(group).items():
+            name = f"MODERATOR_{group.upper()}_{key.upper()}"
+            if name in env:
+                given.groups[group][key] = _parsed(name, env[name], default, key)
 
 
 def _parsed(where: str, text: str, default: Any, key: str) -> Any:
@@ -173,7 +215,9 @@ def _checked(where: str, value: Any, known: Mapping[str, Any], key: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, wanted):
         raise SettingsError(f"{where}: must be a {type(default).__name__}, got {value!r}")
     if isinstance(default, (int, float)) and not 0 < value < float("inf"):  # NaN is neither
-        if key == "text_overlap" and value == 0:
+        if key in ("text_overlap", "second_review_share") and value == 0:
             return value
         raise SettingsError(f"{where}: must be above 0 and finite, got {value!r}")
+    if key == "second_review_share" and value > 1:
+        raise SettingsError(f"{where}: must be a share from 0 to 1, got {value!r}")
     return value

@@ -239,6 +239,41 @@ class Decision:
     reason: str
     policy_rule: str = ""
     decided_at: datetime | None = None
+    labels: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    """Label → whether it applies, for those the reviewer has said something about."""
+
+
+class State(enum.StrEnum):
+    """Where a review task is. ``open``: new; ``queued``: waiting again; the other names say it."""
+
+    OPEN = "open"
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    ESCALATED = "escalated"
+    DECIDED = "decided"
+    APPEALED = "appealed"
+    CLOSED = "closed"
+
+
+class Stage(enum.StrEnum):
+    """What a review task asks of the reviewer who claims it."""
+
+    REVIEW = "review"
+    ESCALATION = "escalation"
+    SECOND = "second"
+    APPEAL = "appeal"
+
+
+class Role(enum.StrEnum):
+    """What a reviewer may do, each role also what those before it may."""
+
+    REVIEWER = "reviewer"
+    SENIOR = "senior"
+    LEAD = "lead"
+
+    def covers(self, needed: Role) -> bool:
+        ranks = list(Role)
+        return ranks.index(self) >= ranks.index(needed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _COMMANDS = {
     "audit": ("moderator.cli.audit", "audit", "Verify, sign, prove and export the log."),
     "policy": ("moderator.cli.policy", "policy", "List, show, check and test policies."),
     "plugins": ("moderator.cli.plugins", "plugins", "List installed plugins and check their contracts."),
-    "models": ("moderator.cli.models", "models", "List the models and weights found."),
+    "models": ("moderator.cli.models", "models", "List the models and weights found, write a smaller model."),
     "train": ("moderator.cli.train", "train", "Train a model from a configuration file."),
     "evaluate": ("moderator.cli.evaluate", "evaluate", "Measure a model on labelled data."),
     "calibrate": ("moderator.cli.calibrate", "calibrate", "Set a policy's thresholds from labelled data."),

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from moderator.cli.audit_dsa import dsa
 from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.terminal import echo_json, visible
 from moderator.settings import load_settings
@@ -29,6 +30,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.group()
 def audit() -> None:
     """Verify, sign, prove and export the log."""
+
+
+audit.add_command(dsa)
 
 
 @audit.command()

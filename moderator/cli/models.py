@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from moderator.cli.export import export
 from moderator.cli.output import json_option, print_rows
 from moderator.errors import ModeratorError
 from moderator.host import PluginHost
@@ -20,7 +21,10 @@ from moderator.weights import Weights, local_only, sha256_of
 
 @click.group()
 def models() -> None:
-    """List the models and weights found."""
+    """List the models and weights found, write a smaller model."""
+
+
+models.add_command(export)
 
 
 @models.command("list", short_help="List checkpoint and weights: file, digest, what is missing.")

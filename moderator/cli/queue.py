@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moderator.cli.output import db_option, json_option, print_rows
+from moderator.cli.queue_acts import ACTS
+from moderator.cli.queue_after import AFTER
+from moderator.cli.queue_desk import PLACES, open_desk
 from moderator.cli.task_view import detail_json, detail_lines, task_row
 from moderator.cli.terminal import echo_json, visible
 from moderator.settings import load_settings
@@ -27,7 +30,7 @@ def queue() -> None:
 
 
 @queue.command("list")
-@click.option("--state", type=click.Choice(["open", "decided", "all"]), default="open", show_default=True)
+@click.option("--state", type=click.Choice([*PLACES, "all"]), default=PLACES[0], show_default=True)
 @click.option("--action", type=click.Choice([each.value for each in Action]), help="What the machine said.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--cursor", metavar="CURSOR", help="Continue after an earlier listing.")
@@ -36,7 +39,7 @@ def queue() -> None:
 def list_(
     state: str, action: str | None, limit: int, cursor: str | None, db: str | None, as_json: bool
 ) -> None:
-    """List review tasks, most urgent first, then oldest."""
+    """List review tasks, most urgent first, then oldest. Waiting are those open or queued."""
     with _queue(db) as tasks:
         page = tasks.list_tasks(
             state=None if state == "all" else state,
@@ -54,45 +57,39 @@ def list_(
 
 
 @queue.command("next")
+@click.option("--reviewer", metavar="NAME", help="Claim the task for this reviewer.")
+@click.option("--lease", type=float, metavar="SECONDS", help="How long a claim holds.")
 @db_option
 @json_option
-def next_(db: str | None, as_json: bool) -> None:
-    """Show the most urgent open task."""
-    with _queue(db) as tasks:
-        _print(tasks.next_task(), as_json)
+def next_(reviewer: str | None, lease: float | None, db: str | None, as_json: bool) -> None:
+    """Show the most urgent task, and claim it if a reviewer is named."""
+    if reviewer is None:
+        with _queue(db) as tasks:
+            _print(tasks.next_task(), as_json)
+        return
+    with open_desk(db) as (desk, store):
+        from moderator.store import Queue
+
+        claimed = desk.claim(reviewer, lease_seconds=lease)
+        _print(Queue(store).show(claimed[0].task_id) if claimed else None, as_json)
 
 
 @queue.command()
 @click.argument("task", type=int)
+@click.option("--reveal", is_flag=True, help="Show what others decided, also in a blind second review.")
 @db_option
 @json_option
-def show(task: int, db: str | None, as_json: bool) -> None:
-    """Show a task: content, reasons, scores, decisions."""
+def show(task: int, reveal: bool, db: str | None, as_json: bool) -> None:
+    """Show a task: content, reasons, scores, decisions, appeals, what was done."""
     with _queue(db) as tasks:
-        _print(tasks.show(task), as_json)
-
-
-@queue.command()
-@click.argument("task", type=int)
-@click.option("--action", type=click.Choice(["allow", "block"]), required=True)
-@click.option("--reviewer", metavar="NAME", required=True, help="Who decides.")
-@click.option("--reason", metavar="TEXT", required=True, help="Why.")
-@click.option("--policy-rule", metavar="RULE", default="", help="The rule the decision rests on.")
-@db_option
-def decide(task: int, action: str, reviewer: str, reason: str, policy_rule: str, db: str | None) -> None:
-    """Decide an open task. A task is decided once; the decision is kept beside the machine's verdict."""
-    with _queue(db) as tasks:
-        decision = tasks.decide(task, Action(action), reviewer, reason, policy_rule)
-        machine = tasks.show(task).task.action
-    overrides = "" if decision.action is machine else f", overriding {machine}"
-    click.echo(f"task {task}: {decision.action} by {visible(decision.reviewer)}{overrides}")
+        _print(tasks.show(task, reveal=reveal), as_json)
 
 
 @queue.command()
 @db_option
 @json_option
 def stats(db: str | None, as_json: bool) -> None:
-    """Count open and decided tasks, decisions by reviewer, and overrides."""
+    """Count tasks by state, decisions by reviewer, and overrides."""
     with _queue(db) as tasks:
         found = tasks.stats()
     rows: list[dict[str, Any]] = [
@@ -110,7 +107,11 @@ def stats(db: str | None, as_json: bool) -> None:
         return
     print_rows([_readable(row) for row in rows], ("id", "count"), as_json=False, empty="")
     if found.oldest_open:
-        click.echo(f"oldest open task: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
+        click.echo(f"oldest task waiting: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
+
+
+for each in (*ACTS, *AFTER):
+    queue.add_command(each)
 
 
 def _print(detail: TaskDetail | None, as_json: bool) -> None:

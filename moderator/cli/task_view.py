@@ -9,6 +9,7 @@ from moderator.cli.terminal import visible
 
 if TYPE_CHECKING:
     from moderator.store.queue import Task, TaskDetail
+    from moderator.types import Decision
 
 _BAR = 30
 _EXCERPT = 2000
@@ -31,6 +32,22 @@ def task_row(task: Task) -> dict[str, Any]:
         "top_score": None if top is None else scores[top],
         "reasons": list(task.verdict.reasons),
         "opened_at": task.opened_at.isoformat(timespec="seconds"),
+        "stage": task.stage.value,
+        "reviewer": task.reviewer,
+        "token": task.token,
+        "lease_until": None if task.lease_until is None else task.lease_until.isoformat(),
+    }
+
+
+def decision_json(decision: Decision) -> dict[str, Any]:
+    """A decision as plain JSON."""
+    return {
+        "action": decision.action.value,
+        "reviewer": decision.reviewer,
+        "reason": decision.reason,
+        "policy_rule": decision.policy_rule,
+        "labels": dict(decision.labels),
+        "decided_at": None if decision.decided_at is None else decision.decided_at.isoformat(),
     }
 
 
@@ -56,15 +73,29 @@ def detail_json(detail: TaskDetail) -> dict[str, Any]:
         "model_digest": verdict.model_digest,
         "embedders": dict(verdict.embedders),
         "software": verdict.software,
-        "decisions": [
+        "blind": detail.blind,
+        "decisions": [decision_json(each) for each in detail.decisions],
+        "appeals": [
             {
-                "action": each.action.value,
+                "id": each.id,
+                "filed_by": each.filed_by,
+                "statement": each.statement,
+                "filed_at": each.filed_at.isoformat(),
+                "outcome": each.outcome,
+                "answered_at": None if each.answered_at is None else each.answered_at.isoformat(),
+            }
+            for each in detail.appeals
+        ],
+        "events": [
+            {
+                "id": each.id,
+                "act": each.act,
+                "state": each.state.value,
                 "reviewer": each.reviewer,
                 "reason": each.reason,
-                "policy_rule": each.policy_rule,
-                "decided_at": None if each.decided_at is None else each.decided_at.isoformat(),
+                "at": each.at.isoformat(),
             }
-            for each in detail.decisions
+            for each in detail.events
         ],
     }
 
@@ -73,6 +104,11 @@ def detail_lines(detail: TaskDetail) -> Iterator[str]:
     """A task for a person: what it is, why it is here, what was said and by whom."""
     task, verdict = detail.task, detail.task.verdict
     yield f"task {task.id}: {task.state}, the machine says {task.action}"
+    if task.reviewer is not None and task.lease_until is not None:
+        until = f"until {task.lease_until:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"claimed by {visible(task.reviewer)} {until}, token {task.token}"
+    if detail.blind:
+        yield "second review: what others decided is not shown"
     yield f"item {visible(verdict.item_id, _CELL)} (scan {task.scan_id}, position {task.position})"
     yield f"opened {task.opened_at:%Y-%m-%d %H:%M:%S} UTC"
     yield from _section("reasons", (visible(reason, _CELL) for reason in verdict.reasons))
@@ -99,7 +135,26 @@ def detail_lines(detail: TaskDetail) -> Iterator[str]:
         (
             f"{each.action} by {visible(each.reviewer)}: {visible(each.reason, _EXCERPT)}"
             + (f" [{visible(each.policy_rule)}]" if each.policy_rule else "")
+            + "".join(f", {visible(label)}: {'yes' if yes else 'no'}" for label, yes in each.labels.items())
             for each in detail.decisions
+        ),
+    )
+    yield from _section(
+        "appeals",
+        (
+            f"by {visible(each.filed_by)}: {visible(each.statement, _EXCERPT)}"
+            f" ({each.outcome or 'unanswered'})"
+            for each in detail.appeals
+        ),
+    )
+    yield from _section(
+        "what was done",
+        (
+            f"{each.at:%Y-%m-%d %H:%M:%S} {each.act}"
+            + (f" by {visible(each.reviewer)}" if each.reviewer else "")
+            + f", then {each.state}"
+            + (f": {visible(each.reason, _CELL)}" if each.reason else "")
+            for each in detail.events
         ),
     )
 

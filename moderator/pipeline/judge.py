@@ -219,7 +219,8 @@ class Judge:
             views += made
             if not made and not found.degraded:
                 found.degraded.append("nothing in the item could be judged")
-        rows = self.scorer.probabilities([each.view for each in views])
+        half = {worker.plugin.name for worker in self.embedders if _in_half(worker.plugin)}
+        rows = self.scorer.probabilities([each.view for each in views], half)
         best: dict[int, list[tuple[float, ItemView]]] = {}
         for found, view, row in zip(owners, views, rows.tolist(), strict=True):
             if not all(math.isfinite(value) for value in row):
@@ -264,6 +265,10 @@ def _computed(plugin: Plugin) -> str:
     """The fingerprint of an embedder, and what it was computed in if not in float32."""
     assert isinstance(plugin, Embedder)  # noqa: S101 - for mypy
     return plugin.fingerprint + ("" if plugin.precision == "float32" else f":{plugin.precision}")
+
+
+def _in_half(plugin: Plugin) -> bool:
+    return isinstance(plugin, Embedder) and plugin.precision.endswith("bfloat16")
 
 
 def _weight(content: Content) -> int:

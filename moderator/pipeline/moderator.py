@@ -137,11 +137,11 @@ class Moderator:
     def judge_without(self, items: Sequence[Item], plugin: str) -> list[Verdict]:
         """As ``judge``, with one embedder or extractor left out: what does it bring? Raises ``PluginError``
         if the model has none of this name."""
+        if plugin not in self.readers:
+            raise PluginError(f"{plugin}: not among what the model reads with: {', '.join(self.readers)}")
         judge = copy(self._judge)
         judge.embedders = [each for each in judge.embedders if each.plugin.name != plugin]
         judge.extractors = [each for each in judge.extractors if each.plugin.name != plugin]
-        if plugin not in self.readers:
-            raise PluginError(f"{plugin}: not among what the model reads with: {', '.join(self.readers)}")
         return judge.judge(items)
 
     @property

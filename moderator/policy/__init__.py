@@ -4,7 +4,7 @@
 """
 
 from moderator.policy.cases import Case, CaseResult, load_cases, run_cases
-from moderator.policy.catalogue import PolicyFiles, find_policy
+from moderator.policy.catalogue import PolicyFiles, find_policy, rules_of_digest
 from moderator.policy.evaluate import Evaluator, Outcome
 from moderator.policy.load import load_policy
 from moderator.policy.schema import Policy, Rule
@@ -20,5 +20,6 @@ __all__ = [
     "find_policy",
     "load_cases",
     "load_policy",
+    "rules_of_digest",
     "run_cases",
 ]

@@ -1,12 +1,15 @@
-"""Finding a policy by its name among those plugins bring, or by the path of a file."""
+"""Finding a policy by its name among those plugins bring, by the path of a file, or by its digest."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
+
+import yaml
 
 from moderator.errors import PolicyError
 
@@ -47,6 +50,21 @@ def find_policy(wanted: str, policies: Mapping[str, Traversable], failed: Sequen
     if failed:
         hint += f"; plugins failed, see moderator plugins list: {', '.join(failed)}"
     raise PolicyError([f"policy {wanted!r}: there is no policy of that name and no such file; {hint}"])
+
+
+def rules_of_digest(digest: str, sources: Iterable[Path | Traversable]) -> tuple[str, ...] | None:
+    """The names of the rules of the policy with this digest, if it is among ``sources``; else ``None``.
+
+    A digest on a verdict is that of a file that was checked then, so it is not checked again.
+    """
+    for source in sources:
+        try:
+            data = source.read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(data).hexdigest() == digest:
+            return tuple(str(rule["name"]) for rule in yaml.safe_load(data)["rules"])
+    return None
 
 
 def _files(name: str, source: Path | Traversable) -> PolicyFiles:

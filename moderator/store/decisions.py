@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
-from moderator.errors import QueueError
 from moderator.store import clock
 from moderator.store.canonical import unescape_text
 from moderator.store.seal import Form
-from moderator.store.tables import DecisionRow
+from moderator.store.tables import DecisionRow, LabelCorrectionRow
 from moderator.types import Action, Decision
 
 DECISION_COLUMNS = (
@@ -30,8 +30,8 @@ DECISION_FORM = Form("moderator.decision.v1", "decisions", DECISION_COLUMNS)
 """How rows of ``decisions`` are sealed."""
 
 
-def decision_from_row(row: Mapping[Any, Any]) -> Decision:
-    """The decision a row of ``decisions`` holds."""
+def decision_from_row(row: Mapping[Any, Any], labels: Mapping[str, bool] | None = None) -> Decision:
+    """The decision a row of ``decisions`` holds, with what it says of labels."""
     return Decision(
         task_id=row["task_id"],
         action=Action(row["action"]),
@@ -39,28 +39,30 @@ def decision_from_row(row: Mapping[Any, Any]) -> Decision:
         reason=unescape_text(row["reason"]),
         policy_rule=unescape_text(row["policy_rule"]),
         decided_at=clock.moment(row["created_at"]),
+        labels=MappingProxyType(dict(labels or {})),
     )
 
 
-def decisions_on(connection: Connection, task_id: int) -> list[Decision]:
-    """The decisions on a task, in order."""
-    columns = [getattr(DecisionRow, name) for name in DECISION_COLUMNS]
-    query = select(*columns).where(DecisionRow.task_id == task_id).order_by(DecisionRow.id)
-    return [decision_from_row(row) for row in connection.execute(query).mappings()]
+def decisions_on(connection: Connection, task_id: int) -> dict[int, Decision]:
+    """The decisions on a task by their number, in order."""
+    return _decisions(connection, DecisionRow.task_id == task_id)
 
 
-def repeated(connection: Connection, wanted: Mapping[str, Any]) -> Decision | None:
-    """The decision already taken under this key; ``QueueError`` if it was another one."""
-    if wanted["idempotency_key"] is None:
-        return None
+def decision_of(connection: Connection, decision_id: int | None) -> Decision | None:
+    """The decision of this number, if there is one."""
+    return None if decision_id is None else _decisions(connection, DecisionRow.id == decision_id)[decision_id]
+
+
+def _decisions(connection: Connection, which: ColumnElement[bool]) -> dict[int, Decision]:
+    corrected: dict[int, dict[str, bool]] = {}
+    labels = (
+        select(LabelCorrectionRow.decision_id, LabelCorrectionRow.label, LabelCorrectionRow.applies)
+        .join(DecisionRow, DecisionRow.id == LabelCorrectionRow.decision_id)
+        .where(which)
+        .order_by(LabelCorrectionRow.id)
+    )
+    for decision, label, applies in connection.execute(labels):
+        corrected.setdefault(decision, {})[label] = bool(applies)
     columns = [getattr(DecisionRow, name) for name in DECISION_COLUMNS]
-    query = select(*columns).where(DecisionRow.idempotency_key == wanted["idempotency_key"])
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    if any(row[name] != value for name, value in wanted.items()):
-        raise QueueError(
-            f"task {wanted['task_id']}: the idempotency key {wanted['idempotency_key']!r} was used for "
-            f"another decision, on task {row['task_id']}; give each decision its own"
-        )
-    return decision_from_row(row)
+    rows = connection.execute(select(*columns).where(which).order_by(DecisionRow.id)).mappings()
+    return {row["id"]: decision_from_row(row, corrected.get(row["id"])) for row in rows}

@@ -172,6 +172,25 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def acting(engine: Engine) -> Iterator[Connection]:
+    """A transaction that locks rows first and calls ``take_turn`` before it adds any.
+
+    All who lock rows of tasks do so in this order, or two of them could wait for each other.
+    """
+    with (
+        translated(engine.url),
+        engine.connect().execution_options(**{WRITER: True}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other writer adds rows, so that keys are dense; until the transaction ends."""
+    lock(connection, _APPEND_LOCK)
+
+
 def schema_revision(connection: Connection) -> str | None:
     """The migration a database is at; ``None`` for one never used before."""
     if not inspect(connection).has_table("alembic_version"):

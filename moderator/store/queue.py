@@ -1,7 +1,7 @@
 """The review queue: what people shall look at, most urgent first, and what they decided.
 
-A decision is one transaction: the task leaves the queue, the decision is a new row, the log gets its
-event. An override is never stored, it is a decision whose action differs from the verdict's.
+What is done with tasks is the business of ``moderator.review``; here they are only looked at. An override is
+never stored, it is a decision whose action differs from the verdict's.
 """
 
 from __future__ import annotations
@@ -11,32 +11,41 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Select, and_, func, or_, select, text
 
 from moderator.errors import QueueError
-from moderator.store import audit_log, clock
-from moderator.store.canonical import escape_text, parse_json, unescape_text
-from moderator.store.decisions import DECISION_FORM, decision_from_row, decisions_on, repeated
-from moderator.store.seal import Seal
-from moderator.store.session import Store, next_key
-from moderator.store.tables import DecisionRow, ItemRow, TaskRow, VerdictRow
+from moderator.store import clock
+from moderator.store.canonical import parse_json, unescape_text
+from moderator.store.decisions import decisions_on
+from moderator.store.history import Appeal, TaskEvent, appeals_on, events_on
+from moderator.store.session import Store
+from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow
 from moderator.store.verdicts import VERDICT_COLUMNS, verdict_from_row
-from moderator.types import Action, Decision, Verdict
+from moderator.types import Action, Decision, Stage, State, Verdict
 
-STATES = ("open", "decided")
+WAITING = "waiting"
+"""For ``list_tasks``: open or queued, that is, anybody may take it."""
+_WAITING = (State.OPEN.value, State.QUEUED.value)
 _MAX_KEY = 2**63 - 1
-_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A review task with the verdict it is about. ``action`` is the machine's."""
+    """A review task with the verdict it is about. ``action`` is the machine's.
+
+    ``token``, ``reviewer`` and ``lease_until`` are those of the newest claim; a claim whose lease has run out
+    is still shown as one until somebody else takes the task.
+    """
 
     id: int
-    state: str
+    state: State
+    stage: Stage
     priority: int
     opened_at: datetime
     decided_at: datetime | None
+    reviewer: str | None
+    token: int
+    lease_until: datetime | None
     scan_id: int
     position: int
     verdict: Verdict
@@ -49,12 +58,16 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class TaskDetail:
     """All there is to know to decide a task. ``context`` and ``parts`` are ``None`` for an unreadable
-    record; a part is a mapping with ``modality``, ``digest`` and its content or where it lies."""
+    record; a part is a mapping with ``modality``, ``digest`` and its content or where it lies. In a ``blind``
+    one, what others decided and did is left out."""
 
     task: Task
     context: Mapping[str, Any] | None
     parts: Sequence[Mapping[str, Any]] | None
     decisions: tuple[Decision, ...]
+    events: tuple[TaskEvent, ...] = ()
+    appeals: tuple[Appeal, ...] = ()
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,11 @@ class Stats:
 
     @property
     def open(self) -> int:
-        return sum(count for (state, _), count in self.tasks.items() if state == "open")
+        return sum(count for (state, _), count in self.tasks.items() if state == State.OPEN)
+
+    @property
+    def waiting(self) -> int:
+        return sum(count for (state, _), count in self.tasks.items() if state in _WAITING)
 
     @property
     def overrides(self) -> int:
@@ -93,18 +110,23 @@ class Queue:
     def list_tasks(
         self,
         *,
-        state: str | None = "open",
+        state: str | None = WAITING,
         action: Action | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Tasks, most urgent first, then oldest. ``cursor`` of one page continues with the next."""
-        if state is not None and state not in STATES:
-            raise QueueError(f"unknown task state {state!r}; use {' or '.join(STATES)}")
+        """Tasks, most urgent first, then oldest. ``cursor`` of one page continues with the next.
+
+        ``state``: one of ``State``, ``waiting`` for those that anybody may take, ``None`` for all.
+        """
+        if state is not None and state not in (WAITING, *State):
+            raise QueueError(f"unknown task state {state!r}; use {', '.join((WAITING, *State))}")
         if limit < 1:
             raise QueueError(f"limit must be at least 1, got {limit}")
         query = _tasks().order_by(TaskRow.priority.desc(), TaskRow.id).limit(limit + 1)
-        if state is not None:
+        if state == WAITING:
+            query = query.where(text(UNFINISHED), TaskRow.state.in_(_WAITING))
+        elif state is not None:
             query = query.where(TaskRow.state == state)
         if action is not None:
             query = query.where(TaskRow.action == action.value)
@@ -121,73 +143,30 @@ class Queue:
         return Page(tasks, f"{tasks[-1].priority}.{tasks[-1].id}" if len(rows) > limit else None)
 
     def next_task(self) -> TaskDetail | None:
-        """The most urgent open task, or ``None`` if the queue is empty. Nobody is kept from it by this."""
+        """The most urgent task waiting, or ``None`` if there is none. Nobody is kept from it by this."""
         page = self.list_tasks(limit=1)
         return self.show(page.tasks[0].id) if page.tasks else None
 
-    def show(self, task_id: int) -> TaskDetail:
-        """A task with the content it is about and the decisions taken. ``QueueError`` if there is none."""
+    def show(self, task_id: int, *, reveal: bool = False) -> TaskDetail:
+        """A task with the content it is about and what was done. ``QueueError`` if there is none.
+
+        A task in its second review is shown blind, unless ``reveal`` is set.
+        """
         with self._store.reading() as connection:
             query = _tasks().add_columns(ItemRow.context, ItemRow.parts).where(TaskRow.id == _key(task_id))
             row = connection.execute(query).mappings().first()
             if row is None:
                 raise _no_task(task_id)
-            decisions = decisions_on(connection, task_id)
-        return TaskDetail(
-            _task(row),
-            None if row["context"] is None else parse_json(row["context"]),
-            None if row["parts"] is None else parse_json(row["parts"]),
-            tuple(decisions),
-        )
-
-    def decide(
-        self,
-        task_id: int,
-        action: Action,
-        reviewer: str,
-        reason: str,
-        policy_rule: str = "",
-        *,
-        idempotency_key: str | None = None,
-    ) -> Decision:
-        """Decide an open task. ``QueueError`` if it is not open, or anything needed is missing.
-
-        The same call again with the same ``idempotency_key`` returns the first decision and writes nothing.
-        """
-        if action is Action.REVIEW:
-            raise QueueError(f"task {task_id}: a decision is allow or block, not review")
-        for name, value in (("reviewer", reviewer), ("reason", reason)):
-            if not value.strip():
-                raise QueueError(f"task {task_id}: a decision needs a {name}; it is blank")
-        for name, value in (("reviewer", reviewer), ("idempotency key", idempotency_key or "")):
-            if len(escape_text(value)) > _MAX_NAME:
-                raise QueueError(f"task {task_id}: the {name} is longer than {_MAX_NAME} characters")
-        wanted = {
-            "task_id": _key(task_id),
-            "action": action.value,
-            "reviewer": escape_text(reviewer),
-            "reason": escape_text(reason),
-            "policy_rule": escape_text(policy_rule),
-            "idempotency_key": None if idempotency_key is None else escape_text(idempotency_key),
-        }
-        with self._store.writing() as connection:
-            if (earlier := repeated(connection, wanted)) is not None:
-                return earlier
-            at = clock.now()
-            taken = connection.execute(
-                update(TaskRow)
-                .where(TaskRow.id == wanted["task_id"], TaskRow.state == "open")
-                .values(state="decided", decided_at=at)
+            blind = row["stage"] == Stage.SECOND and not reveal
+            return TaskDetail(
+                _task(row),
+                None if row["context"] is None else parse_json(row["context"]),
+                None if row["parts"] is None else parse_json(row["parts"]),
+                decisions=() if blind else tuple(decisions_on(connection, task_id).values()),
+                events=() if blind else tuple(events_on(connection, task_id)),
+                appeals=() if blind else tuple(appeals_on(connection, task_id)),
+                blind=blind,
             )
-            if taken.rowcount != 1:
-                raise _not_open(connection, task_id)
-            key = next_key(connection, DecisionRow.id)
-            row = {"id": key, **wanted, "created_at": at}
-            connection.execute(insert(DecisionRow), row)
-            event = {"decision": key, "task": task_id, "action": action.value}
-            seal = Seal.over(DECISION_FORM, [key], [DECISION_FORM.leaf(row)])
-            audit_log.append(connection, "decision", at, event, [seal])
-        return decision_from_row(row)
 
     def stats(self) -> Stats:
         """How much is open and decided, by whom, and how often people disagreed with the machine."""
@@ -206,7 +185,7 @@ class Queue:
                 .order_by(DecisionRow.reviewer)
             ).all()
             oldest = connection.execute(
-                select(func.min(TaskRow.opened_at)).where(TaskRow.state == "open")
+                select(func.min(TaskRow.opened_at)).where(TaskRow.state.in_(_WAITING))
             ).scalar()
         return Stats(
             tasks={(state, action): count for state, action, count in tasks},
@@ -216,12 +195,12 @@ class Queue:
         )
 
 
-def _tasks() -> Select[Any]:
+def _tasks() -> Select[*tuple[Any, ...]]:
     columns = [getattr(VerdictRow, name) for name in VERDICT_COLUMNS if name != "id"]
     return (
         select(
-            TaskRow.id, TaskRow.state, TaskRow.priority, TaskRow.opened_at, TaskRow.decided_at,
-            ItemRow.external_id, *columns,
+            TaskRow.id, TaskRow.state, TaskRow.stage, TaskRow.priority, TaskRow.opened_at, TaskRow.decided_at,
+            TaskRow.reviewer, TaskRow.claim_token, TaskRow.lease_until, ItemRow.external_id, *columns,
         )
         .join(VerdictRow, VerdictRow.id == TaskRow.verdict_id)
         .join(ItemRow, ItemRow.id == VerdictRow.item_id)
@@ -231,24 +210,17 @@ def _tasks() -> Select[Any]:
 def _task(row: Mapping[Any, Any]) -> Task:
     return Task(
         id=row["id"],
-        state=row["state"],
+        state=State(row["state"]),
+        stage=Stage(row["stage"]),
         priority=row["priority"],
         opened_at=clock.moment(row["opened_at"]),
         decided_at=None if row["decided_at"] is None else clock.moment(row["decided_at"]),
+        reviewer=None if row["reviewer"] is None else unescape_text(row["reviewer"]),
+        token=row["claim_token"],
+        lease_until=None if row["lease_until"] is None else clock.moment(row["lease_until"]),
         scan_id=row["scan_id"],
         position=row["position"],
         verdict=verdict_from_row(row, row["external_id"]),
-    )
-
-
-def _not_open(connection: Connection, task_id: int) -> QueueError:
-    decisions = decisions_on(connection, task_id)
-    if not decisions:
-        return _no_task(task_id)
-    last = decisions[-1]
-    when = f" at {last.decided_at:%Y-%m-%d %H:%M:%S} UTC" if last.decided_at else ""
-    return QueueError(
-        f"task {task_id} was already decided: {last.action} by {last.reviewer}{when}; nothing was changed"
     )
 
 

@@ -95,6 +95,10 @@ class Store:
         """A transaction that writes, one at a time over all processes."""
         return engine.writing(self._engine)
 
+    def acting(self) -> AbstractContextManager[Connection]:
+        """A transaction that locks rows of tasks first, and takes its turn to add others after that."""
+        return engine.acting(self._engine)
+
     def start_scan(
         self,
         source: str,

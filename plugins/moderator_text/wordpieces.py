@@ -28,9 +28,13 @@ class Chunk:
     spans: NDArray[np.float32]
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a model folder, with the truncation and padding it may come with switched off."""
-    tokenizer = Tokenizer.from_file(str(path))
+def read_tokenizer(written: str, path: Path) -> Tokenizer:
+    """The tokenizer ``written`` as JSON in ``path``, with the truncation and padding it may come with
+    switched off. ``WeightsError`` if it is none, or of a kind that is not supported."""
+    try:
+        tokenizer = Tokenizer.from_str(written)
+    except Exception as error:  # the package raises nothing narrower
+        raise WeightsError(f"{path}: no tokenizer can be read from it: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     mask = tokenizer.encode("a b").special_tokens_mask
@@ -68,6 +72,21 @@ def chunks_of(
             ]
         )
     return result
+
+
+def budgeted(order: Sequence[int], chunks: Sequence[Chunk], budget: int, *, padded: bool) -> list[list[int]]:
+    """Cut an order of rising lengths into batches of at most ``budget`` tokens, counted with padding if
+    there will be some."""
+    batches: list[list[int]] = []
+    used = 0
+    for index in order:
+        size = len(chunks[index].ids)
+        used = size * (len(batches[-1]) + 1) if padded and batches else used + size
+        if not batches or used > budget:
+            batches.append([])
+            used = size
+        batches[-1].append(index)
+    return batches
 
 
 def _prepared(text: str, glossary: Glossary | None) -> tuple[str, list[Rewritten]]:

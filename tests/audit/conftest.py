@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from moderator.store import Queue, Store
+from moderator.review import ReviewDesk
+from moderator.store import Store
 from moderator.store.tables import APPEND_ONLY
 from moderator.types import Action
 from tests.store.samples import make_batch, start
@@ -23,13 +24,13 @@ ENTRIES, VERDICTS, DECISIONS = 9, 8, 3
 def fill(store: Store) -> None:
     """9 entries: start, 3 verdicts, 1 verdict, decision, 4 verdicts, decision, decision, end, start."""
     scan = start(store)
-    queue = Queue(store)
+    desk = ReviewDesk(store)
     store.record(scan, make_batch(range(3), (Action.REVIEW, Action.ALLOW)))
     store.record(scan, make_batch([3], (Action.REVIEW,)))
-    queue.decide(1, Action.BLOCK, "ann", "clear", "hate-review", idempotency_key="k1")
+    desk.decide(1, Action.BLOCK, "ann", "clear", "hate-review", idempotency_key="k1")
     store.record(scan, make_batch(range(4, 8), (Action.REVIEW,)))
-    queue.decide(2, Action.ALLOW, "bob", "satire")
-    queue.decide(3, Action.ALLOW, "ann", "fine")
+    desk.decide(2, Action.ALLOW, "bob", "satire")
+    desk.decide(3, Action.ALLOW, "ann", "fine")
     store.finish_scan(scan, "finished")
     start(store)
 

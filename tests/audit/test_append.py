@@ -15,6 +15,7 @@ from moderator.audit.checkpoint import Checkpoint
 from moderator.audit.source import Live
 from moderator.audit.verify import verify
 from moderator.errors import StoreError
+from moderator.review import ReviewDesk
 from moderator.store import Queue, Store
 from moderator.store.audit_log import append, events, head
 from moderator.types import Action
@@ -45,7 +46,7 @@ def test_the_log_verifies_whatever_is_done(store: Store, acts: list[tuple[str, i
             store.record(scan, make_batch(range(position, position + number), (Action.REVIEW, Action.ALLOW)))
             position += number
         elif act == "decide" and (task := queue.next_task()) is not None:
-            queue.decide(
+            ReviewDesk(store).decide(
                 task.task.id, Action.ALLOW if number % 2 else Action.BLOCK, "ann", f"reason {number}"
             )
         elif act == "finish":
@@ -77,7 +78,7 @@ def test_an_event_cannot_speak_for_the_log(store: Store) -> None:
 @pytest.mark.parametrize("table", ["verdicts", "decisions", "audit_log"])
 def test_rows_are_never_replaced(store: Store, table: str) -> None:
     store.record(start(store), make_batch([0], (Action.REVIEW,)))
-    Queue(store).decide(1, Action.ALLOW, "ann", "fine")
+    ReviewDesk(store).decide(1, Action.ALLOW, "ann", "fine")
     with store.reading() as connection:
         sqlite = connection.dialect.name == "sqlite"
     key = "seq" if table == "audit_log" else "id"
@@ -168,7 +169,7 @@ def test_a_role_with_the_documented_rights_writes_and_cannot_edit(
     with Store.open(writer) as store:
         scan = start(store)
         store.record(scan, make_batch(range(5), (Action.REVIEW,)))
-        Queue(store).decide(1, Action.BLOCK, "ann", "clear")
+        ReviewDesk(store).decide(1, Action.BLOCK, "ann", "clear")
         store.finish_scan(scan, "finished")
         for table in ("verdicts", "decisions", "audit_log", "items"):
             column = "external_id" if table == "items" else "created_at"

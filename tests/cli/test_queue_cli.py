@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -133,6 +134,105 @@ def test_decide_refuses(filled: str) -> None:
         run("decide", "9", "--action", "allow", "--reviewer", "ann", "--reason", "x", "--db", filled)
     assert run("decide", "1", "--action", "review", "--reviewer", "a", "--reason", "x").exit_code == 2
     assert run("decide", "1", "--action", "allow", "--reason", "x").exit_code == 2
+
+
+def test_claim_and_work_under_the_token(filled: str) -> None:
+    claims = as_json("claim", "--reviewer", "ann", "--count", "2", "--db", filled)
+    assert [(claim["id"], claim["token"], claim["reviewer"]) for claim in claims] == [
+        (2, 1, "ann"),
+        (1, 1, "ann"),
+    ]
+    ann = ("--reviewer", "ann", "--token", "1", "--db", filled)
+    renewed = as_json("renew", "2", *ann, "--lease", "3600")[0]
+    assert renewed["until"] > claims[0]["until"]
+    assert "claimed by ann until" in run("show", "2", "--db", filled).stdout
+    assert [row["id"] for row in as_json("list", "--db", filled)] == [3]
+    assert [row["reviewer"] for row in as_json("list", "--state", "claimed", "--db", filled)] == [
+        "ann",
+        "ann",
+    ]
+    decided = as_json("decide", "2", "--action", "block", "--reason", "clear", "--label", "hate=yes", *ann)
+    assert (decided["id"], decided["act"], decided["state"]) == (2, "decide", "decided")
+    assert decided["decision"]["labels"] == {"hate": True}
+    assert decided["decision"]["policy_rule"] == "hate-review"
+    assert run("skip", "1", "--reason", "tired", *ann).stdout == "task 1: skip by ann, now queued\n"
+    assert as_json("next", "--reviewer", "ann", "--db", filled)["id"] == 3
+    assert run("release", "3", *ann).stdout == "task 3: release by ann, now queued\n"
+    assert run("claim", "1", "--reviewer", "bob", "--db", filled).stdout.split()[4:7] == ["1", "2", "bob"]
+    done = run("escalate", "1", "--reviewer", "bob", "--token", "2", "--reason", "law", "--db", filled)
+    assert done.stdout == "task 1: escalate by bob, now escalated\n"
+    assert run("claim", "--reviewer", "eve", "--count", "9", "--db", filled).exit_code == 0
+    assert run("claim", "--reviewer", "eve", "--db", filled).stdout == "no task is waiting\n"
+
+
+def test_appeal_and_what_follows(filled: str) -> None:
+    def act(name: str, task: int, *more: str) -> Any:
+        return as_json(name, str(task), "--reason", "why", "--db", filled, *more)
+
+    first = act("decide", 2, "--action", "block", "--reviewer", "ann", "--key", "k")
+    assert act("decide", 2, "--action", "block", "--reviewer", "ann", "--key", "k") == first
+    assert act("appeal", 2, "--by", "an author")["state"] == "appealed"
+    assert "by an author: why (unanswered)" in run("show", "2", "--db", filled).stdout
+    answered = act("reverse", 2, "--reviewer", "bob", "--policy-rule", "satire")
+    assert (answered["state"], answered["decision"]["action"]) == ("decided", "allow")
+    act("appeal", 2, "--by", "a reader")
+    assert act("uphold", 2, "--reviewer", "eve")["state"] == "closed"
+    assert act("reopen", 2, "--reviewer", "lea")["state"] == "queued"
+    act("decide", 2, "--action", "allow", "--reviewer", "lea")
+    assert act("second-review", 2, "--reviewer", "lea")["state"] == "queued"
+    shown = run("show", "2", "--db", filled).stdout
+    assert "second review: what others decided is not shown" in shown
+    assert "an author" not in shown
+    whole = as_json("show", "2", "--reveal", "--db", filled)
+    assert [appeal["outcome"] for appeal in whole["appeals"]] == ["reversed", "upheld"]
+    assert [event["act"] for event in whole["events"] if event["act"] != "claim"] == [
+        "decide", "appeal", "reverse", "appeal", "uphold", "reopen", "decide", "second review",
+    ]  # fmt: skip
+
+
+def test_close_many_takes_their_number(filled: str) -> None:
+    lea = ("--reviewer", "lea", "--reason", "duplicates", "--db", filled)
+    asked = run("close", "--state", "waiting", "--action", "review", *lea)
+    assert (asked.exit_code, "this would close 2 tasks; to do it, add --yes 2" in asked.stderr) == (2, True)
+    with pytest.raises(QueueError, match="2 tasks would be closed, not 3"):
+        run("close", "--state", "waiting", "--action", "review", "--yes", "3", *lea)
+    closed = run("close", "--state", "waiting", "--action", "review", "--yes", "2", *lea)
+    assert closed.stdout == "closed 2 tasks\n"
+    assert as_json("close", "2", "--yes", "1", *lea)[0]["state"] == "closed"
+    assert run("close", *lea).exit_code == 2
+    assert run("close", "1", "--action", "block", *lea).exit_code == 2
+
+
+def test_roles_and_rules_come_from_the_settings(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moderator.toml").write_text('[reviewers]\nlea = "lead"\n[review]\nlease_seconds = 7200\n')
+    with pytest.raises(QueueError, match="takes the role lead; ann is reviewer"):
+        run("close", "1", "--yes", "1", "--reviewer", "ann", "--reason", "x", "--db", filled)
+    run("close", "1", "--yes", "1", "--reviewer", "lea", "--reason", "x", "--db", filled)
+    for wrong, said in (
+        ('[reviewers]\nlea = "boss"', "reviewers.lea: must be reviewer, senior, lead, got 'boss'"),
+        ("[review]\nsecond_review_share = 1.5", "must be a share from 0 to 1"),
+        ("[review]\nlease_seconds = 0", "must be above 0"),
+        ("reviewers = 3", r"\[reviewers\] must be a table"),
+    ):
+        (tmp_path / "moderator.toml").write_text(wrong)
+        with pytest.raises(SettingsError, match=said):
+            run("claim", "--reviewer", "lea", "--db", filled)
+
+
+def test_a_rule_that_the_verdicts_policy_lacks_is_refused(database_url: str) -> None:
+    source = Path(__file__).parents[2] / "rules" / "default.yaml"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    with Store.open(database_url) as store:
+        scan = store.start_scan("inbox", digest, "ef", "moderator 0.1.0")
+        verdict = Verdict("p", Action.REVIEW, {"hate": 0.6}, degraded=("cut off",), policy_digest=digest)
+        store.record(scan, [(0, Item.of(text="x"), "p", verdict, False)])
+    who = ("1", "--action", "block", "--reviewer", "ann", "--reason", "x", "--db", database_url)
+    with pytest.raises(QueueError, match=r"has no rule 'mine'; it has .*hate-block.*on_degraded"):
+        run("decide", *who, "--policy-rule", "mine")
+    assert as_json("decide", *who, "--policy-rule", "hate-block")["decision"]["policy_rule"] == "hate-block"
 
 
 def test_db_upgrade_and_check(database_url: str) -> None:

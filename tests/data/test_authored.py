@@ -37,6 +37,11 @@ def every_row() -> Iterator[dict[str, Any]]:
         yield from rows_of(path)
 
 
+def whole_text(row: dict[str, Any]) -> str:
+    """Of a post with words in a picture both."""
+    return "\n".join(filter(None, (row["text"], row.get("picture_text"))))
+
+
 @pytest.mark.parametrize(("label", "lang"), files())
 def test_each_file_is_balanced_and_varied(label: str, lang: str) -> None:
     rows = rows_of(AUTHORED / f"{label}.{lang}.jsonl")
@@ -67,11 +72,16 @@ def test_no_id_twice_and_no_text_like_another() -> None:
     holders: dict[str, list[int]] = defaultdict(list)
     alike = []
     for number, row in enumerate(rows):
-        text = " ".join(row["text"].lower().split())
+        text = " ".join(whole_text(row).lower().split())
         grams = {text[at : at + 5] for at in range(max(1, len(text) - 4))}
         shared = Counter(other for gram in grams for other in holders[gram])
         for other, count in shared.most_common(1):
-            if count / len(grams | seen[other]) > ALIKE:
+            paired = {row["text"], row.get("picture_text", "")} & {
+                *(rows[other]["text"], rows[other].get("picture_text", ""))
+            }
+            # of a minimal pair one part is the same on purpose
+            paired = paired if "picture_text" in row and "picture_text" in rows[other] else set()
+            if not paired and count / len(grams | seen[other]) > ALIKE:
                 alike.append((rows[other]["id"], row["id"]))
         for gram in grams:
             holders[gram].append(number)
@@ -84,8 +94,31 @@ def slots(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_sentences_with_slots_on_hate_are_balanced(lang: str) -> None:
-    table = slots(f"hate.{lang}")
+@pytest.mark.parametrize(("folder", "fewest"), [("joint", 350), ("functional", 100)])
+def test_posts_of_two_parts_are_pairs_that_only_differ_in_one(folder: str, lang: str, fewest: int) -> None:
+    name = f"joint.{lang}.jsonl" if folder == "functional" else f"{lang}.jsonl"
+    rows = rows_of(AUTHORED / folder / name)
+    harmful = [row for row in rows if any(row["labels"].values())]
+    assert len(rows) >= fewest and 0.4 <= len(harmful) / len(rows) <= 0.6
+    harmless = [row for row in rows if not any(row["labels"].values())]
+    shared = {row["text"] for row in harmful} & {row["text"] for row in harmless}
+    shared |= {row["picture_text"] for row in harmful} & {row["picture_text"] for row in harmless}
+    assert len(shared) >= 0.25 * len(rows)
+    assert len({whole_text(row) for row in rows}) == len(rows)
+
+
+def test_posts_held_out_share_no_part_with_those_trained_on() -> None:
+    parts: list[set[str]] = []
+    for pattern in ("joint/*.jsonl", "functional/joint.*.jsonl"):
+        rows = [row for path in AUTHORED.glob(pattern) for row in rows_of(path)]
+        parts.append({" ".join(row[key].lower().split()) for row in rows for key in ("text", "picture_text")})
+    assert not {each for each in parts[0] & parts[1] if len(each) > 12}
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("name", ["hate", "hate_more"])
+def test_sentences_with_slots_on_hate_are_balanced(name: str, lang: str) -> None:
+    table = slots(f"{name}.{lang}")
     sides = Counter[int]()
     for template in table["templates"]:
         sides[template["labels"]["hate"]] += len(template["texts"])

@@ -128,9 +128,9 @@ def test_words_do_not_change_what_is_seen_in_their_picture(monkeypatch: pytest.M
     views: list[Any] = []
     rows: list[Any] = []
 
-    def recorded(given: Any) -> Any:
+    def recorded(given: Any, half: Any) -> Any:
         views.append([" + ".join(sorted(view.tokens)) for view in given])
-        rows.append(honest(given))
+        rows.append(honest(given, half))
         return rows[-1]
 
     scorer = judge._judge.scorer

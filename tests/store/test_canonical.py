@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from moderator.review import ReviewDesk
 from moderator.store import Queue, Store
 from moderator.store.canonical import (
     canonical_json,
@@ -179,16 +180,14 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_decisions_keep_hostile_text(store: Store, text: str) -> None:
     store.record(start(store), [(0, None, text, Verdict(text, Action.REVIEW, {}, degraded=("x",)), False)])
-    queue = Queue(store)
-    queue.decide(1, Action.BLOCK, f"r{text}", f"because{text}", text, idempotency_key=text)
-    detail = queue.show(1)
+    desk = ReviewDesk(store)
+    first = desk.decide(1, Action.BLOCK, f"r{text}", f"because{text}", text, idempotency_key=text)
+    detail = Queue(store).show(1)
+    assert first.decision == detail.decisions[0]
     assert detail.decisions[0].reviewer == f"r{text}"
     assert detail.decisions[0].reason == f"because{text}"
     assert detail.decisions[0].policy_rule == text
-    assert (
-        queue.decide(1, Action.BLOCK, f"r{text}", f"because{text}", text, idempotency_key=text)
-        == detail.decisions[0]
-    )
+    assert desk.decide(1, Action.BLOCK, f"r{text}", f"because{text}", text, idempotency_key=text) == first
     columns = [getattr(DecisionRow, name) for name in DECISION_COLUMNS]
     with store.reading() as connection:
         rows = connection.execute(select(*columns)).mappings().all()

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from moderator.errors import StoreError
+from moderator.review import ReviewDesk
 from moderator.store import Queue, Store
 from moderator.store.engine import parse_url, shown
 from moderator.types import Action
@@ -64,7 +65,7 @@ def test_a_read_only_file_is_read_and_refuses_writes(tmp_path: Path) -> None:
     read_only = f"sqlite:///file:{file}?mode=ro&uri=true"
     with Store.open(read_only) as store:
         assert Queue(store).stats().open == 2
-        for act in (lambda: start(store), lambda: Queue(store).decide(1, Action.ALLOW, "ann", "fine")):
+        for act in (lambda: start(store), lambda: ReviewDesk(store).decide(1, Action.ALLOW, "ann", "fine")):
             with pytest.raises(StoreError, match="read-only; make it writable or give another --db"):
                 act()
 

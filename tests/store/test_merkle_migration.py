@@ -13,7 +13,8 @@ from moderator.audit.proof import prove_entry, prove_row
 from moderator.audit.source import Live
 from moderator.audit.verify import verify
 from moderator.errors import AuditError
-from moderator.store import Queue, Store, migrate
+from moderator.review import ReviewDesk
+from moderator.store import Store, migrate
 from moderator.store.canonical import canonical_json, row_bytes
 from moderator.store.engine import make_engine, parse_url
 from moderator.store.verdicts import verdict_columns
@@ -29,6 +30,12 @@ VERDICT = (
 DECISION = (
     "id", "task_id", "action", "reviewer", "reason", "policy_rule", "idempotency_key", "created_at"
 )  # fmt: skip
+LATER = {
+    "verdicts": {"leaf"},
+    "audit_log": {"leaf"},
+    "review_tasks": {"stage", "reviewer", "claim_token", "lease_until", "decision_id"},
+}
+"""Table → columns that came with the tree, and with claims."""
 OLD_TABLES = ("scans", "items", "verdicts", "review_tasks", "decisions", "audit_log")
 
 
@@ -91,7 +98,7 @@ def fill_as_the_first_version_did(connection: Connection) -> None:
 def contents(connection: Connection, tables: tuple[str, ...]) -> dict[str, list[Any]]:
     return {
         table: [
-            {name: value for name, value in row.items() if name != "leaf"}
+            {name: value for name, value in row.items() if name not in LATER.get(table, ())}
             for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).mappings()  # noqa: S608
         ]
         for table in tables
@@ -123,7 +130,7 @@ def test_old_rows_stay_and_get_their_leaves(
             with pytest.raises(AuditError, match=r"before the log had trees; entry 2 seals rows 1 to 3"):
                 prove_row(connection, "verdicts", 2)
         store.record(1, make_batch(range(10, 14), (Action.REVIEW,)))
-        Queue(store).decide(4, Action.BLOCK, "ann", "clear")
+        ReviewDesk(store).decide(4, Action.BLOCK, "ann", "clear")
         store.finish_scan(1, "finished")
         with store.snapshot() as connection:
             report = verify(Live(connection))
@@ -173,7 +180,7 @@ def test_down_and_up_again_with_entries_of_both_versions(
     with Store.open(database_url) as store:
         scan = start(store)
         store.record(scan, make_batch(range(3), (Action.REVIEW,)))
-        Queue(store).decide(3, Action.BLOCK, "ann", "clear")
+        ReviewDesk(store).decide(3, Action.BLOCK, "ann", "clear")
         with store.snapshot() as connection:
             before = contents(connection, (*OLD_TABLES, "audit_head"))
             root = verify(Live(connection)).root

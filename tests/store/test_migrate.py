@@ -8,10 +8,13 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from moderator.errors import StoreError
-from moderator.store import Store, migrate
+from moderator.errors import QueueError, StoreError
+from moderator.review import ReviewDesk
+from moderator.settings import Review
+from moderator.store import Queue, Store, migrate
 from moderator.store.engine import make_engine, parse_url
 from moderator.store.tables import Base
+from moderator.types import Action
 from tests.store.samples import make_batch, start
 
 
@@ -45,6 +48,33 @@ def test_down_with_rows_in_it(engine: Engine, database_url: str) -> None:
     migrate.downgrade(engine, "base")
     with Store.open(database_url) as store:
         assert start(store) == 1
+
+
+def test_what_was_decided_before_there_was_a_desk_stays(engine: Engine, database_url: str) -> None:
+    migrate.upgrade(engine, "v0001")
+    rows = {
+        "scans": "1, 's', 'finished', 1, 2, '', '', '', :doc",
+        "items": "1, 'a', NULL, NULL",
+        "verdicts": "1, 1, 0, 1, 'block', 1, '', '', '', :list, :doc, :doc, :doc, :list, :list, :doc, :list",
+        "review_tasks": "1, 1, 'decided', 'block', 5, 1, 7",
+        "decisions": "1, 1, 'allow', 'ann', 'fine', '', 'k', 7",
+    }
+    with engine.begin() as connection:
+        for table, values in rows.items():
+            insert = text(f"INSERT INTO {table} VALUES ({values})")  # noqa: S608
+            connection.execute(insert, {"doc": b"{}", "list": b"[]"})
+    with Store.open(database_url) as store:
+        task = Queue(store).show(1)
+        assert (task.task.state, task.task.stage, task.task.token) == ("decided", "review", 0)
+        assert task.decisions[0].reviewer == "ann"
+        desk = ReviewDesk(store, terms=Review(appeal_days=365_000))
+        with pytest.raises(QueueError, match="was used for another request"):
+            desk.decide(1, Action.BLOCK, "bob", "no", idempotency_key="k")
+        desk.appeal(1, "a reader", "not fine")
+        desk.claim_task(1, "bob")
+    migrate.downgrade(engine, "v0001")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT state FROM review_tasks")).scalars().all() == ["decided"]
 
 
 def test_upgrade_again_changes_nothing(engine: Engine) -> None:

@@ -148,10 +148,10 @@ def test_an_empty_batch_writes_nothing(store: Store) -> None:
 @pytest.mark.parametrize("table", ["verdicts", "decisions", "audit_log"])
 @pytest.mark.parametrize("act", ["UPDATE {} SET created_at = 0", "DELETE FROM {}"])
 def test_rows_are_never_edited(store: Store, table: str, act: str) -> None:
-    from moderator.store import Queue
+    from moderator.review import ReviewDesk
 
     store.record(start(store), make_batch([0], (Action.REVIEW,)))
-    Queue(store).decide(1, Action.ALLOW, "ann", "fine")
+    ReviewDesk(store).decide(1, Action.ALLOW, "ann", "fine")
     with pytest.raises(StoreError, match=f"rows of {table} are never edited"), store.writing() as connection:
         connection.execute(text(act.format(table)))
 

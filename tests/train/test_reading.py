@@ -133,7 +133,7 @@ def test_posts_that_share_a_part_are_on_one_side(tmp_path: Path) -> None:
     ]
     posts = read_posts([written(tmp_path, rows)], DEFAULT.names, valid_share=0.3)
     assert len({post.split for post in posts}) == 1  # all hang together
-    apart = [{**row, "picture_text": str(n)} for n, row in enumerate(rows)]
+    apart = [{**row, "picture_text": f"words {n}"} for n, row in enumerate(rows)]
     split = {post.caption: post.split for post in read_posts([written(tmp_path, apart)], DEFAULT.names, 0.3)}
     assert 10 <= list(split.values()).count("valid") <= 50
 

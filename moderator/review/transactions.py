@@ -1,0 +1,180 @@
+"""An act as a transaction: lock, check, write what was done, say what came of it.
+
+The order is the same everywhere, so that no two wait for each other: rows of tasks are locked first, then
+comes the turn to add rows (``take_turn``), then the time is read, and only then is anything judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from moderator.review import claims, journal, records
+from moderator.review.basis import RulesOf, check_labels, rule_of
+from moderator.review.journal import Receipt
+from moderator.review.machine import DECIDING, Act, ActKind, TaskState, decided_action, held_for, transition
+from moderator.review.request import Request, check_lease
+from moderator.settings import Review
+from moderator.store import clock
+from moderator.store.canonical import escape_text
+from moderator.store.engine import take_turn
+from moderator.store.session import Store
+from moderator.types import Decision, Role, Stage, State
+
+_SYSTEM = ""  # who acts where the software does so by itself
+_CLAIMING = frozenset({ActKind.SKIP, ActKind.DECIDE, ActKind.ESCALATE, ActKind.UPHOLD, ActKind.REVERSE})
+"""Acts on a task one holds that, without a token, claim it in the same transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """The acts on the tasks of a store, for a ``ReviewDesk``, whose arguments these are."""
+
+    store: Store
+    roles: Mapping[str, Role] | None
+    terms: Review
+    rules_of: RulesOf
+    draw: Callable[[], float]
+
+    def take(self, reviewer: str, count: int, lease_seconds: float | None) -> list[TaskState]:
+        """Claim the most urgent."""
+        lease, role = self._lease(lease_seconds), self._role(reviewer)
+        with self.store.acting() as connection:
+            at = _now(connection)
+            states = claims.take(connection, reviewer, role, count, at, at + lease)
+            if states:
+                take_turn(connection)
+                act = Act(ActKind.CLAIM, reviewer, role, at)
+                journal.add_events(connection, [journal.event_row(act, state) for state in states])
+        return states
+
+    def close(self, task_ids: Sequence[int], reviewer: str, reason: str) -> list[Receipt]:
+        """Close all or none."""
+        if not task_ids:
+            return []
+        with self.store.acting() as connection:
+            records.lock(connection, task_ids)
+            take_turn(connection)
+            act = Act(ActKind.CLOSE, reviewer, self._role(reviewer), _now(connection), reason=reason)
+            states = [transition(state, act) for state in self._load(connection, task_ids)]
+            records.save(connection, states)
+            rows = journal.add_events(connection, [journal.event_row(act, state) for state in states])
+            return [journal.receipt(connection, row) for row in rows]
+
+    def hold(self, request: Request, lease_seconds: float | None) -> TaskState:
+        """Claim or renew."""
+        request.check()
+        lease = self._lease(lease_seconds)
+        with self.store.acting() as connection:
+            records.lock(connection, [request.task_id])
+            take_turn(connection)
+            act = self._act(connection, request)
+            act = replace(act, until=act.at + lease)
+            state = transition(self._load(connection, [request.task_id])[0], act)
+            records.save(connection, [state])
+            journal.add_events(connection, [journal.event_row(act, state)])
+        return state
+
+    def submit(self, request: Request) -> Receipt:
+        """Everything else on one task."""
+        request.check()
+        with self.store.acting() as connection:
+            records.lock(connection, [request.task_id])
+            take_turn(connection)
+            if (earlier := journal.replayed(connection, request)) is not None:
+                return earlier
+            act, drafts = self._act(connection, request), []
+            before = self._load(connection, [request.task_id])[0]
+            if request.token is None and act.kind in _CLAIMING:
+                claiming = replace(act, kind=ActKind.CLAIM, until=act.at + self._lease(None), reason="")
+                before = held_for(before, claiming, act)
+                act = replace(act, token=before.token)
+                drafts.append(journal.event_row(claiming, before))
+            after = transition(before, act)
+            records.save(connection, [after])
+            decision, more = self._attach(connection, request, act, before, after)
+            drafts.append(journal.event_row(act, after, **_keyed(request), **more))
+            submitted = len(drafts) - 1
+            if self._is_sampled(act, before):
+                drafts.append(self._ask_for_second(connection, after, act.at))
+            rows = journal.add_events(connection, drafts, decision, request.labels)
+            return journal.receipt(connection, rows[submitted])
+
+    def _attach(
+        self, connection: Connection, request: Request, act: Act, before: TaskState, after: TaskState
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """What an act brings: the row of a decision, if it is one, and what the event says of it."""
+        task_id, at = request.task_id, clock.stored(act.at)
+        if act.kind is ActKind.APPEAL:
+            appeal = journal.add_appeal(connection, task_id, request.reviewer, request.reason, at)
+            # its author may ask for erasure, and events are never edited
+            return None, {"appeal_id": appeal, "reviewer": _SYSTEM, "reason": ""}
+        if act.kind not in DECIDING:
+            return None, {}
+        check_labels(connection, task_id, request.labels)
+        if request.policy_rule is None and act.kind is not ActKind.DECIDE and before.standing:
+            rule = before.standing.policy_rule
+        else:
+            rule = rule_of(connection, task_id, request.policy_rule, self.rules_of)
+        action = decided_action(before, act)
+        row = journal.add_decision(
+            connection,
+            Decision(task_id, action, act.by, act.reason, rule, act.at, request.labels),
+            at,
+            request.key,
+        )
+        if after.name is not State.ESCALATED:  # where a second opinion differs, the first stays in force
+            journal.put_in_force(connection, task_id, row)
+        more = {"decision_id": row["id"]}
+        if act.kind is not ActKind.DECIDE:
+            outcome = "upheld" if act.kind is ActKind.UPHOLD else "reversed"
+            more["appeal_id"] = journal.answer_appeal(connection, task_id, outcome, row)
+        return row, more
+
+    def _is_sampled(self, act: Act, before: TaskState) -> bool:
+        """Whether this decision shall have a blind second one: a share of the first ones on a task."""
+        if act.kind is not ActKind.DECIDE or before.deciders or before.stage is Stage.SECOND:
+            return False
+        return self.draw() < self.terms.second_review_share
+
+    def _ask_for_second(self, connection: Connection, decided: TaskState, at: datetime) -> dict[str, Any]:
+        act = Act(ActKind.SECOND_REVIEW, _SYSTEM, Role.LEAD, at, reason="sample")
+        state = transition(decided, act)
+        records.save(connection, [state])
+        return journal.event_row(act, state)
+
+    def _load(self, connection: Connection, task_ids: Iterable[int]) -> list[TaskState]:
+        return records.load(connection, task_ids, timedelta(days=self.terms.appeal_days))
+
+    def _act(self, connection: Connection, request: Request) -> Act:
+        return Act(
+            request.kind,
+            request.reviewer,
+            self._role(request.reviewer),
+            _now(connection),
+            request.token,
+            reason=request.reason,
+            action=request.action,
+        )
+
+    def _role(self, reviewer: str) -> Role:
+        return Role.LEAD if self.roles is None else self.roles.get(reviewer, Role.REVIEWER)
+
+    def _lease(self, seconds: float | None) -> timedelta:
+        return timedelta(seconds=check_lease(self.terms.lease_seconds if seconds is None else seconds))
+
+
+def _now(connection: Connection) -> datetime:
+    return clock.moment(clock.database_now(connection))
+
+
+def _keyed(request: Request) -> dict[str, Any]:
+    """What lets the same request be known again; of an appeal, its key alone."""
+    if request.key is None:
+        return {}
+    digest = None if request.kind is ActKind.APPEAL else request.digest()
+    return {"idempotency_key": escape_text(request.key), "request": digest}
