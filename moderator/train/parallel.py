@@ -42,6 +42,7 @@ def together() -> Iterator[None]:
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     try:
         yield
+        distributed.barrier()  # one that leaves while another still listens may abort
     finally:
         distributed.destroy_process_group()
 
