@@ -7,7 +7,6 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, exists, select
-from sqlalchemy.orm import aliased
 
 from moderator.audit.dsa import Removal
 from moderator.store import clock
@@ -25,9 +24,8 @@ _ITEM = [ItemRow.external_id, ItemRow.context, ItemRow.parts]
 def removals(connection: Connection, since: int) -> Iterator[Removal]:
     """Removals from ``since`` on (microseconds since 1970 UTC): first people's, then the machine's own.
 
-    Of several decisions on a post the last one counts, and where a person let a post be there is none.
+    Of several decisions on a post the one in force counts, and where a person let a post be there is none.
     """
-    later = aliased(DecisionRow)
     block = Action.BLOCK.value
     people = (
         select(*_DECISION, *_VERDICT, *_ITEM)
@@ -35,7 +33,7 @@ def removals(connection: Connection, since: int) -> Iterator[Removal]:
         .join(VerdictRow, VerdictRow.id == TaskRow.verdict_id)
         .join(ItemRow, ItemRow.id == VerdictRow.item_id)
         .where(DecisionRow.action == block, DecisionRow.created_at >= since)
-        .where(~exists().where(later.task_id == DecisionRow.task_id, later.id > DecisionRow.id))
+        .where(TaskRow.decision_id == DecisionRow.id)
         .order_by(DecisionRow.id)
     )
     for row in connection.execute(people).mappings().yield_per(1000):

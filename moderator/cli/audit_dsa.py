@@ -32,8 +32,8 @@ from moderator.settings import load_settings
 def dsa(since: datetime, platform: str, terms: str, output: Path | None, db: str | None) -> None:
     """Write statements of reasons (EU Digital Services Act) for posts that were blocked.
 
-    One line a bulk call: {"statements": […]}, at most 100 in each. Of several decisions on a post the last
-    counts. They name no person and hold nothing of the post.
+    One line a bulk call: {"statements": […]}, at most 100 in each. Of several decisions on a post the one
+    in force counts. They name no person and hold nothing of the post.
     """
     from moderator.audit.dsa import bulks, statement
     from moderator.audit.removals import removals

@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderator.audit.dsa import BULK, CATEGORIES, Removal, bulks, statement
+from moderator.audit.removals import removals
 from moderator.cli.audit import audit
 from moderator.errors import AuditError
+from moderator.review import ReviewDesk
 from moderator.store import Store
 from moderator.taxonomy import DEFAULT
 from moderator.types import Action, Decision, Modality, RuleMatch, Verdict
 from tests.audit.conftest import fill
+from tests.store.samples import make_batch, start
 
 WHEN = datetime(2026, 3, 1, 12, 30, 5, 7, tzinfo=UTC)
 DAY = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
@@ -189,3 +192,15 @@ def test_the_command_writes_what_was_blocked(database_url: str) -> None:
     assert "ann" not in json.dumps(said).lower().split() and "1 statements" in result.stderr
     later = CliRunner().invoke(audit, [*known, "--since", "2100-01-01"], catch_exceptions=False)
     assert (later.exit_code, later.stdout) == (0, "")
+
+
+def test_a_second_opinion_that_is_not_in_force_removes_nothing(database_url: str) -> None:
+    """The first reviewer let the post be; until a senior one has settled it, so it stays."""
+    with Store.open(database_url) as store:
+        store.record(start(store), make_batch([0], (Action.REVIEW,)))
+        desk = ReviewDesk(store)
+        desk.decide(1, Action.ALLOW, "ann", "fine")
+        desk.second_review(1, "lea", "unsure")
+        desk.decide(1, Action.BLOCK, "bob", "not fine")
+        with store.reading() as connection:
+            assert list(removals(connection, 0)) == []
