@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, tex
 from moderator.review.machine import BACK, RULES, ActKind, TaskState
 from moderator.store import clock
 from moderator.store.canonical import escape_text
-from moderator.store.tables import UNFINISHED, DecisionRow, ReviewEventRow, TaskRow
+from moderator.store.tables import UNFINISHED, DecisionRow, ReviewEventRow, TaskRow, plain_state
 from moderator.types import Role, Stage, State
 
 
@@ -50,13 +50,13 @@ def take(
 def _claimable(name: str, role: Role, at: int) -> ColumnElement[bool]:
     """The table's lines on claiming, as a condition; a claim that has run out is one more place to wait."""
     undecided = ~exists().where(DecisionRow.task_id == TaskRow.id, DecisionRow.reviewer == name)
-    ran_out = and_(TaskRow.state == State.CLAIMED.value, TaskRow.lease_until <= at)
+    ran_out = and_(plain_state == State.CLAIMED.value, TaskRow.lease_until <= at)
     places: list[ColumnElement[bool]] = []
     for rule in RULES:
         if rule.act is not ActKind.CLAIM or not role.covers(rule.role):
             continue
         back = [stage.value for stage in rule.stages if BACK[stage] is rule.state]
-        where = or_(TaskRow.state == rule.state.value, and_(ran_out, TaskRow.stage.in_(back)))
+        where = or_(plain_state == rule.state.value, and_(ran_out, TaskRow.stage.in_(back)))
         place = and_(where, TaskRow.stage.in_([stage.value for stage in rule.stages]))
         places.append(and_(place, undecided) if rule.other else place)
     return or_(*places)

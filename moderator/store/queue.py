@@ -19,7 +19,7 @@ from moderator.store.canonical import parse_json, unescape_text
 from moderator.store.decisions import decisions_on
 from moderator.store.history import Appeal, TaskEvent, appeals_on, events_on
 from moderator.store.session import Store
-from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow
+from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow, plain_state
 from moderator.store.verdicts import VERDICT_COLUMNS, verdict_from_row
 from moderator.types import Action, Decision, Stage, State, Verdict
 
@@ -125,7 +125,7 @@ class Queue:
             raise QueueError(f"limit must be at least 1, got {limit}")
         query = _tasks().order_by(TaskRow.priority.desc(), TaskRow.id).limit(limit + 1)
         if state == WAITING:
-            query = query.where(text(UNFINISHED), TaskRow.state.in_(_WAITING))
+            query = query.where(text(UNFINISHED), plain_state.in_(_WAITING))
         elif state is not None:
             query = query.where(TaskRow.state == state)
         if action is not None:

@@ -121,6 +121,9 @@ class TaskRow(Base):
 
 UNFINISHED = "state NOT IN ('decided', 'closed')"
 """What the index of tasks to be worked covers; a query uses it only if it says the same, word for word."""
+plain_state = TaskRow.state.concat("")
+"""The state, to be compared beside ``UNFINISHED``: no index is on it, so that the one in the order of urgency
+is used. SQLite would rather collect all that wait by the index on states, and sort them for every claim."""
 
 Index("ix_review_tasks_urgency", TaskRow.state, TaskRow.priority.desc(), TaskRow.id)
 Index(
