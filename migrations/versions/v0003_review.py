@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("request", sa.String(64), nullable=True),
         sa.Column("idempotency_key", sa.String(200), nullable=True),
         sa.Column("created_at", _INT, nullable=False),
+        sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_review_events"),
         sa.ForeignKeyConstraint(
             ["task_id"], ["review_tasks.id"], name="fk_review_events_task_id_review_tasks"
@@ -82,6 +83,7 @@ def upgrade() -> None:
         sa.Column("decision_id", _INT, nullable=False),
         sa.Column("label", sa.String(64), nullable=False),
         sa.Column("applies", _INT, nullable=False),
+        sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_label_corrections"),
         sa.ForeignKeyConstraint(
             ["decision_id"], ["decisions.id"], name="fk_label_corrections_decision_id_decisions"

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from moderator.errors import AuditError
 from moderator.store.tables import SCHEMA_REVISION, Base
 
-TABLES = ("audit_head", "audit_log", "verdicts", "decisions")
+TABLES = ("audit_head", "audit_log", "verdicts", "decisions", "review_events", "label_corrections")
 """What the log consists of and what it covers."""
 
 _FORMAT = "moderator-audit-export"

@@ -16,12 +16,15 @@ from moderator.audit.checkpoint import Checkpoint
 from moderator.audit.source import Row, Source
 from moderator.errors import AuditError
 from moderator.store.canonical import parse_json
-from moderator.store.decisions import DECISION_FORM
+from moderator.store.decisions import DECISION_FORM, LABEL_FORM
+from moderator.store.history import EVENT_FORM
 from moderator.store.merkle import Frontier, leaf_hash
 from moderator.store.seal import Form, Seal, list_hash, seals_of
 from moderator.store.verdicts import VERDICT_FORM
 
-FORMS: Mapping[str, Form] = {form.name: form for form in (VERDICT_FORM, DECISION_FORM)}
+FORMS: Mapping[str, Form] = {
+    form.name: form for form in (VERDICT_FORM, DECISION_FORM, EVENT_FORM, LABEL_FORM)
+}
 """Every form rows were ever sealed in."""
 
 
@@ -73,7 +76,7 @@ def verify(source: Source, checkpoint: Checkpoint | None = None) -> Report:
         def stream(table: str) -> Iterator[Row]:
             return opened.enter_context(closing(source.rows(table)))
 
-        names = sorted({form.table for form in FORMS.values()}, reverse=True)
+        names = dict.fromkeys(form.table for form in FORMS.values())
         tables = {name: _Table(name, stream(name)) for name in names}
         try:
             _check_entries(stream("audit_log"), tree, tables, checkpoint)

@@ -97,7 +97,7 @@ def verify(
     elif report.fault is not None:
         click.echo(f"changed: {visible(str(report.fault))}")
     else:
-        rows = ", ".join(f"{count} {table}" for table, count in report.rows.items())
+        rows = ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in report.rows.items())
         click.echo(f"nothing was changed: {report.entries} entries over {rows}; root {report.root.hex()}")
         if checkpoint is not None:
             click.echo(f"it begins with the {checkpoint.size} entries of the checkpoint")

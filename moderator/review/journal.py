@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,8 +15,8 @@ from moderator.review.request import Request
 from moderator.store import audit_log, clock
 from moderator.store.bulk import insert_rows
 from moderator.store.canonical import escape_text, unescape_text
-from moderator.store.decisions import DECISION_FORM, decision_of
-from moderator.store.history import event_bytes
+from moderator.store.decisions import DECISION_FORM, LABEL_FORM, decision_of
+from moderator.store.history import EVENT_FORM
 from moderator.store.seal import Seal
 from moderator.store.session import next_key
 from moderator.store.tables import AppealRow, DecisionRow, LabelCorrectionRow, ReviewEventRow, TaskRow
@@ -37,9 +36,11 @@ class Receipt:
     decision: Decision | None = None
 
 
-def add_decision(connection: Connection, decision: Decision, at: int, key: str | None) -> dict[str, Any]:
-    """Add a decision and what it says of labels; the row."""
-    row = {
+def add_decision(
+    connection: Connection, decision: Decision, at: int, key: str | None
+) -> tuple[dict[str, Any], list[Seal]]:
+    """Add a decision and what it says of labels; the decision's row, and the seals over all of them."""
+    row: dict[str, Any] = {
         "id": next_key(connection, DecisionRow.id),
         "task_id": decision.task_id,
         "action": decision.action.value,
@@ -50,13 +51,18 @@ def add_decision(connection: Connection, decision: Decision, at: int, key: str |
         "created_at": at,
     }
     connection.execute(insert(DecisionRow), row)
-    first = next_key(connection, LabelCorrectionRow.id)
-    corrections = [
-        {"id": first + index, "decision_id": row["id"], "label": label, "applies": int(applies)}
-        for index, (label, applies) in enumerate(sorted(decision.labels.items()))
-    ]
-    insert_rows(connection, LabelCorrectionRow, corrections)
-    return row
+    seals = [Seal.over(DECISION_FORM, [row["id"]], [DECISION_FORM.leaf(row)])]
+    if decision.labels:
+        first = next_key(connection, LabelCorrectionRow.id)
+        corrections = [
+            LABEL_FORM.with_leaf(
+                {"id": first + index, "decision_id": row["id"], "label": label, "applies": int(applies)}
+            )
+            for index, (label, applies) in enumerate(sorted(decision.labels.items()))
+        ]
+        insert_rows(connection, LabelCorrectionRow, corrections)
+        seals.append(Seal.over_rows(LABEL_FORM, corrections))
+    return row, seals
 
 
 def put_in_force(connection: Connection, task_id: int, decision: Mapping[str, Any]) -> None:
@@ -115,31 +121,23 @@ def add_events(
     connection: Connection,
     drafts: Sequence[Mapping[str, Any]],
     decision: Mapping[str, Any] | None = None,
-    labels: Mapping[str, bool] | None = None,
+    seals: Sequence[Seal] = (),
 ) -> list[dict[str, Any]]:
-    """Add events and one entry of the log that seals them, with the decision they brought; the rows."""
+    """Add events and one entry of the log that seals them, with the decision they brought and its ``seals``;
+    the events' rows."""
     first = next_key(connection, ReviewEventRow.id)
-    rows = [{"id": first + index, **draft} for index, draft in enumerate(drafts)]
+    rows = [EVENT_FORM.with_leaf({"id": first + index, **draft}) for index, draft in enumerate(drafts)]
     insert_rows(connection, ReviewEventRow, rows)
     said: dict[str, Any] = {
         "acts": list(dict.fromkeys(row["act"] for row in rows)),
         "tasks": sorted({row["task_id"] for row in rows}),
-        "events": [first, rows[-1]["id"]],
-        "event_rows": _digest(event_bytes(row) for row in rows),
     }
-    at = rows[-1]["created_at"]
-    if decision is None:
-        audit_log.append(connection, "review", at, said)
-        return rows
-    said |= {
-        "decision": decision["id"],
-        "task": decision["task_id"],
-        "action": decision["action"],
-    }
-    if labels:
-        said["labels"] = dict(labels)
-    seal = Seal.over(DECISION_FORM, [decision["id"]], [DECISION_FORM.leaf(decision)])
-    audit_log.append(connection, "decision", at, said, [seal])
+    kind = "review"
+    if decision is not None:
+        kind = "decision"
+        said |= {"decision": decision["id"], "task": decision["task_id"], "action": decision["action"]}
+    sealed = [Seal.over_rows(EVENT_FORM, rows), *seals]
+    audit_log.append(connection, kind, rows[-1]["created_at"], said, sealed)
     return rows
 
 
@@ -184,11 +182,3 @@ def _asked(connection: Connection, row: Mapping[Any, Any]) -> str:
     appeal = connection.execute(columns.where(AppealRow.id == row["appeal_id"])).one()
     filed_by, statement = unescape_text(appeal.filed_by), unescape_text(appeal.statement)
     return Request(row["task_id"], ActKind.APPEAL, filed_by, statement).digest()
-
-
-def _digest(rows: Iterable[bytes]) -> str:
-    """SHA-256 over the SHA-256 of each row's canonical bytes."""
-    whole = hashlib.sha256()
-    for row in rows:
-        whole.update(hashlib.sha256(row).digest())
-    return whole.hexdigest()

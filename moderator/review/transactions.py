@@ -22,6 +22,7 @@ from moderator.settings import Review
 from moderator.store import clock
 from moderator.store.canonical import escape_text
 from moderator.store.engine import take_turn
+from moderator.store.seal import Seal
 from moderator.store.session import Store
 from moderator.types import Decision, Role, Stage, State
 
@@ -96,32 +97,32 @@ class Transactions:
                 drafts.append(journal.event_row(claiming, before))
             after = transition(before, act)
             records.save(connection, [after])
-            decision, more = self._attach(connection, request, act, before, after)
+            decision, seals, more = self._attach(connection, request, act, before, after)
             drafts.append(journal.event_row(act, after, **_keyed(request), **more))
             submitted = len(drafts) - 1
             if self._is_sampled(act, before):
                 drafts.append(self._ask_for_second(connection, after, act.at))
-            rows = journal.add_events(connection, drafts, decision, request.labels)
+            rows = journal.add_events(connection, drafts, decision, seals)
             return journal.receipt(connection, rows[submitted])
 
     def _attach(
         self, connection: Connection, request: Request, act: Act, before: TaskState, after: TaskState
-    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """What an act brings: the row of a decision, if it is one, and what the event says of it."""
+    ) -> tuple[dict[str, Any] | None, Sequence[Seal], dict[str, Any]]:
+        """What an act brings: a decision's row with its seals, if it is one, and columns of its event."""
         task_id, at = request.task_id, clock.stored(act.at)
         if act.kind is ActKind.APPEAL:
             appeal = journal.add_appeal(connection, task_id, request.reviewer, request.reason, at)
             # its author may ask for erasure, and events are never edited
-            return None, {"appeal_id": appeal, "reviewer": _SYSTEM, "reason": ""}
+            return None, (), {"appeal_id": appeal, "reviewer": _SYSTEM, "reason": ""}
         if act.kind not in DECIDING:
-            return None, {}
+            return None, (), {}
         check_labels(connection, task_id, request.labels)
         if request.policy_rule is None and act.kind is not ActKind.DECIDE and before.standing:
             rule = before.standing.policy_rule
         else:
             rule = rule_of(connection, task_id, request.policy_rule, self.rules_of)
         action = decided_action(before, act)
-        row = journal.add_decision(
+        row, seals = journal.add_decision(
             connection,
             Decision(task_id, action, act.by, act.reason, rule, act.at, request.labels),
             at,
@@ -133,7 +134,7 @@ class Transactions:
         if act.kind is not ActKind.DECIDE:
             outcome = "upheld" if act.kind is ActKind.UPHOLD else "reversed"
             more["appeal_id"] = journal.answer_appeal(connection, task_id, outcome, row)
-        return row, more
+        return row, seals, more
 
     def _is_sampled(self, act: Act, before: TaskState) -> bool:
         """Whether this decision shall have a blind second one: a share of the first ones on a task."""

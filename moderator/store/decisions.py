@@ -28,6 +28,10 @@ DECISION_COLUMNS = (
 
 DECISION_FORM = Form("moderator.decision.v1", "decisions", DECISION_COLUMNS)
 """How rows of ``decisions`` are sealed."""
+LABEL_FORM = Form(
+    "moderator.label_correction.v1", "label_corrections", ("id", "decision_id", "label", "applies")
+)
+"""How rows of ``label_corrections`` are sealed."""
 
 
 def decision_from_row(row: Mapping[Any, Any], labels: Mapping[str, bool] | None = None) -> Decision:

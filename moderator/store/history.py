@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, select
 
 from moderator.store import clock
-from moderator.store.canonical import row_bytes, unescape_text
+from moderator.store.canonical import unescape_text
+from moderator.store.seal import Form
 from moderator.store.tables import AppealRow, ReviewEventRow
 from moderator.types import Stage, State
 
@@ -29,7 +28,10 @@ EVENT_COLUMNS = (
     "idempotency_key",
     "created_at",
 )
-"""The columns of an event's canonical form, in order. A column added later means a new form."""
+"""The columns that say an event, in order."""
+
+EVENT_FORM = Form("moderator.review_event.v1", "review_events", EVENT_COLUMNS)
+"""How rows of ``review_events`` are sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,6 @@ class Appeal:
     filed_at: datetime
     outcome: str | None
     answered_at: datetime | None
-
-
-def event_bytes(row: Mapping[Any, Any]) -> bytes:
-    """The canonical bytes of a row of ``review_events``, from its columns alone."""
-    return row_bytes("moderator.review_event.v1", row, EVENT_COLUMNS)
 
 
 def events_on(connection: Connection, task_id: int) -> list[TaskEvent]:

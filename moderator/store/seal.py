@@ -28,6 +28,10 @@ class Form:
         """The exact bytes of a row, from its columns alone."""
         return row_bytes(self.name, row, self.columns)
 
+    def with_leaf(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with its leaf beside its columns, which tells later which of a run was changed."""
+        return {**row, "leaf": self.leaf(row)}
+
     def leaf(self, row: Mapping[Any, Any]) -> bytes:
         """The leaf of a row in the tree of its batch."""
         return leaf_hash(self.row_bytes(row))
@@ -46,6 +50,11 @@ class Seal:
     last: int
     root: bytes
     tree: bool = True
+
+    @classmethod
+    def over_rows(cls, form: Form, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """The seal over rows of neighbouring keys that hold their own leaves."""
+        return cls.over(form, [row["id"] for row in rows], (row["leaf"] for row in rows))
 
     @classmethod
     def over(cls, form: Form, keys: Sequence[int], leaves: Iterable[bytes]) -> Self:

@@ -168,7 +168,7 @@ class Store:
             tasks = _tasks(batch, verdict_id, next_key(connection, TaskRow.id), at)
             insert_rows(connection, TaskRow, tasks)
             event = {"scan": scan_id, "tasks": [tasks[0]["id"], tasks[-1]["id"]] if tasks else None}
-            seal = Seal.over(VERDICT_FORM, [row["id"] for row in verdicts], (row["leaf"] for row in verdicts))
+            seal = Seal.over_rows(VERDICT_FORM, verdicts)
             audit_log.append(connection, "verdicts", at, event, [seal])
 
     def finish_scan(self, scan_id: int, state: ScanState) -> None:

@@ -157,6 +157,7 @@ class ReviewEventRow(Base):
     request: Mapped[str | None] = mapped_column(String(64))
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     created_at: Mapped[int] = mapped_column(_Int)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class LabelCorrectionRow(Base):
@@ -169,6 +170,7 @@ class LabelCorrectionRow(Base):
     decision_id: Mapped[int] = mapped_column(_Int, ForeignKey("decisions.id"))
     label: Mapped[str] = mapped_column(String(64))
     applies: Mapped[int] = mapped_column(_Int)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class AppealRow(Base):

@@ -18,18 +18,28 @@ from tests.store.samples import make_batch, start
 
 Tamper = Callable[[], AbstractContextManager[Connection]]
 
-ENTRIES, VERDICTS, DECISIONS = 9, 8, 3
+ENTRIES, VERDICTS, DECISIONS, EVENTS, LABELS = 9, 8, 3, 6, 3
+COVERED = {
+    "verdicts": VERDICTS,
+    "decisions": DECISIONS,
+    "review_events": EVENTS,
+    "label_corrections": LABELS,
+}
+"""Table → its rows, which the log covers."""
 
 
 def fill(store: Store) -> None:
-    """9 entries: start, 3 verdicts, 1 verdict, decision, 4 verdicts, decision, decision, end, start."""
+    """9 entries: start, 3 verdicts, 1 verdict, decision, 4 verdicts, decision, decision, end, start.
+
+    Each decision is two events, a claim and the decision; the second says something of three labels.
+    """
     scan = start(store)
     desk = ReviewDesk(store)
     store.record(scan, make_batch(range(3), (Action.REVIEW, Action.ALLOW)))
     store.record(scan, make_batch([3], (Action.REVIEW,)))
     desk.decide(1, Action.BLOCK, "ann", "clear", "hate-review", idempotency_key="k1")
     store.record(scan, make_batch(range(4, 8), (Action.REVIEW,)))
-    desk.decide(2, Action.ALLOW, "bob", "satire")
+    desk.decide(2, Action.ALLOW, "bob", "satire", labels={"hate": False, "spam": True, "sexual": False})
     desk.decide(3, Action.ALLOW, "ann", "fine")
     store.finish_scan(scan, "finished")
     start(store)

@@ -15,7 +15,7 @@ from moderator.audit.source import TABLES, Exported, Live, export
 from moderator.audit.verify import Report, verify
 from moderator.errors import AuditError
 from moderator.store import Store
-from tests.audit.conftest import Tamper
+from tests.audit.conftest import COVERED, Tamper
 
 
 def is_bad(path: Path) -> bool:
@@ -34,9 +34,7 @@ def test_it_verifies_like_its_database(logged: Store, export_file: Path) -> None
     with logged.snapshot() as connection:
         live = verify(Live(connection))
         assert rows(export_file) == [row for table in TABLES for row in Live(connection).rows(table)]
-    assert (
-        verify(Exported(export_file)) == live == Report(9, live.root, {"verdicts": 8, "decisions": 3}, None)
-    )
+    assert verify(Exported(export_file)) == live == Report(9, live.root, COVERED, None)
 
 
 def test_an_export_of_a_changed_log_is_as_bad(tamper: Tamper, tmp_path: Path) -> None:

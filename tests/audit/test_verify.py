@@ -15,19 +15,21 @@ from moderator.audit.verify import Fault, Report, verify
 from moderator.store import Store
 from moderator.store.merkle import Frontier, leaf_hash
 from moderator.store.tables import Base
-from tests.audit.conftest import DECISIONS, ENTRIES, VERDICTS, Tamper
+from tests.audit.conftest import COVERED, ENTRIES, VERDICTS, Tamper
 
 
 def names_of(table: str) -> list[str]:
     return [column.name for column in Base.metadata.tables[table].columns]
 
 
-KEYS = {"verdicts": "id", "decisions": "id", "audit_log": "seq"}
+KEYS = {**dict.fromkeys(COVERED, "id"), "audit_log": "seq"}
 COLUMNS = [(table, column) for table in KEYS for column in names_of(table)]
-ROWS = {"verdicts": VERDICTS, "decisions": DECISIONS, "audit_log": ENTRIES}
+ROWS = {**COVERED, "audit_log": ENTRIES}
 ENTRY_OF = {
     "verdicts": {**dict.fromkeys((1, 2, 3), 2), 4: 3, **dict.fromkeys((5, 6, 7, 8), 5)},
     "decisions": {1: 4, 2: 6, 3: 7},
+    "review_events": {1: 4, 2: 4, 3: 6, 4: 6, 5: 7, 6: 7},
+    "label_corrections": dict.fromkeys((1, 2, 3), 6),
     "audit_log": {seq: seq for seq in range(1, ENTRIES + 1)},
 }
 ANY_ROW = st.sampled_from(sorted(KEYS)).flatmap(
@@ -54,7 +56,11 @@ def put(connection: Connection, table: str, key: int, column: str, value: Any) -
     assert connection.execute(text(change), {"value": value, "key": key}).rowcount == 1
 
 
-def changed(value: Any, sqlite: bool) -> Iterator[Any]:
+def is_number(table: str, column: str) -> bool:
+    return Base.metadata.tables[table].columns[column].type.python_type is int
+
+
+def changed(value: Any, sqlite: bool, number: bool) -> Iterator[Any]:
     """The value with one thing different, in each way its column can hold."""
     if isinstance(value, bytes):
         yield from (value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in {0, len(value) - 1})
@@ -69,7 +75,7 @@ def changed(value: Any, sqlite: bool) -> Iterator[Any]:
         if sqlite:
             yield from (value + 0.5, str(value) + "x", b"%d" % value)
     else:
-        yield "x"
+        yield 7 if number else "x"
     if sqlite and isinstance(value, bytes):
         yield value.decode("ascii", "replace")
 
@@ -77,7 +83,7 @@ def changed(value: Any, sqlite: bool) -> Iterator[Any]:
 def test_a_clean_log_raises_no_alarm(logged: Store) -> None:
     with logged.snapshot() as connection:
         report = verify(Live(connection))
-    assert report == Report(ENTRIES, report.root, {"verdicts": VERDICTS, "decisions": DECISIONS}, None)
+    assert report == Report(ENTRIES, report.root, COVERED, None)
 
 
 @pytest.mark.parametrize(("table", "column"), [pair for pair in COLUMNS if pair[1] not in ("id", "seq")])
@@ -86,8 +92,11 @@ def test_every_change_of_every_column_is_found(tamper: Tamper, table: str, colum
         sqlite = connection.dialect.name == "sqlite"
         for key in range(1, ROWS[table] + 1):
             value = fetch(connection, table, key, column)
-            for other in changed(value, sqlite):
+            for other in changed(value, sqlite, is_number(table, column)):
                 put(connection, table, key, column, other)
+                stored = fetch(connection, table, key, column)
+                if (type(stored), stored) == (type(value), value):
+                    continue  # PostgreSQL cuts blanks beyond a column's width: nothing was changed
                 fault = found(connection)
                 assert fault.seq == ENTRY_OF[table][key], (key, other, fault)
                 if table != "audit_log":
@@ -144,7 +153,7 @@ def test_emptied_tables_are_found(tamper: Tamper, table: str) -> None:
 def test_every_insertion_is_found(tamper: Tamper, table: str, place: int | str) -> None:
     key = ROWS[table] + 1 if place == "next" else place
     names = names_of(table)
-    made = {KEYS[table]: str(key), "position": "99", "idempotency_key": "'another'"}
+    made = {KEYS[table]: str(key), "position": "99", "idempotency_key": "'another'", "label": "'other'"}
     with tamper() as connection:
         connection.execute(
             text(
@@ -183,7 +192,7 @@ def test_every_swap_of_rows_is_found(tamper: Tamper, table: str) -> None:
 
 @pytest.mark.parametrize(("table", "column"), [pair for pair in COLUMNS if pair[1] not in ("id", "seq")])
 def test_every_swap_of_values_is_found(tamper: Tamper, table: str, column: str) -> None:
-    aside = {"position": 999, "idempotency_key": "aside"}
+    aside = {"position": 999, "idempotency_key": "aside", "label": "aside"}
     with tamper() as connection:
         for one in range(1, ROWS[table]):
             values = [fetch(connection, table, key, column) for key in (one, one + 1)]

@@ -72,12 +72,15 @@ def test_the_log_newest_first(filled: str) -> None:
 
 def test_a_clean_log(filled: str) -> None:
     shown = run("verify", "--db", filled).stdout
-    assert shown.startswith("nothing was changed: 9 entries over 8 verdicts, 3 decisions; root ")
+    assert shown.startswith(
+        "nothing was changed: 9 entries over 8 verdicts, 3 decisions, 6 review events, "
+        "3 label corrections; root "
+    )
     report = said("verify", "--db", filled, "--json")
     assert report == {
         "ok": True,
         "entries": 9,
-        "rows": {"verdicts": 8, "decisions": 3},
+        "rows": {"verdicts": 8, "decisions": 3, "review_events": 6, "label_corrections": 3},
         "root": shown.split()[-1],
         "checkpoint": None,
         "fault": None,
@@ -212,7 +215,7 @@ def test_proofs_can_be_checked_from_what_is_printed(filled: str) -> None:
 
 def test_an_export_goes_to_standard_output(filled: str) -> None:
     shown = run("export", "--db", filled).stdout
-    assert run("export", "--db", filled, "--output", "log.jsonl").stdout == "21 rows in log.jsonl\n"
+    assert run("export", "--db", filled, "--output", "log.jsonl").stdout == "30 rows in log.jsonl\n"
     assert Path("log.jsonl").read_text() == shown
     assert "nothing was changed: 9 entries" in run("verify", "--export", "log.jsonl").stdout
 

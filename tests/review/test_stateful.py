@@ -17,11 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import func, select
 
+from moderator.audit.source import Live
+from moderator.audit.verify import verify
 from moderator.errors import QueueError
 from moderator.review import ReviewDesk
 from moderator.settings import Review
 from moderator.store import Queue, Store, clock
 from moderator.store.audit_log import events
+from moderator.store.canonical import parse_json
+from moderator.store.history import EVENT_FORM
+from moderator.store.seal import seals_of
 from moderator.store.tables import AppealRow, DecisionRow, ReviewEventRow, TaskRow
 from moderator.types import Action, Stage
 from tests.review.conftest import ROLES
@@ -95,6 +100,8 @@ class Desk(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "store"):
             clock.database_now = self.clock
+            with self.store.snapshot() as connection:
+                assert verify(Live(connection)).fault is None
             self.store.close()
 
     def attempt(self, allowed: bool, act: Callable[[], object]) -> bool:
@@ -279,7 +286,8 @@ class Desk(RuleBasedStateMachine):
         assert (count[DecisionRow], count[AppealRow]) == (self.decisions, self.appeals)
         assert [event.seq for event in logged] == list(range(1, len(logged) + 1))
         assert sum(event.kind == "decision" for event in logged) == self.decisions
-        spans = [event.data["events"] for event in logged if "events" in event.data]
+        seals = [seal for event in logged for seal in seals_of(parse_json(event.payload))]
+        spans = [(seal.first, seal.last) for seal in seals if seal.form == EVENT_FORM.name]
         numbers = [number for first, last in spans for number in range(first, last + 1)]
         assert numbers == list(range(1, count[ReviewEventRow] + 1))
 
