@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from left_out_sources import Line, baseline, compared, judged
 from numpy.typing import NDArray
 
@@ -33,6 +35,7 @@ from moderator.weights import sha256_of
 
 FOLDER = model_directory("default")
 CARD = FOLDER / "MODEL_CARD.md"
+RULES = Path(__file__).parents[1] / "rules"
 BEGIN = "<!-- figures: written by benchmarks/model_card.py -->\n"
 END = "<!-- end of figures -->\n"
 _FEWEST = 15
@@ -189,25 +192,37 @@ def _evaded(moderator: Moderator, valid: Sequence[Example]) -> str:
 
 def _functional(cases: Sequence[Example], scores: NDArray[np.float64]) -> str:
     column = DEFAULT.names.index("hate")
+    asks = {name: asked_from(name) for name in ("default", "strict")}
     rows = []
     for lang in ("en", "zh"):
         at = [row for row, each in enumerate(cases) if each.lang == lang]
         truth = np.array([cases[row].labels["hate"] >= 0.5 for row in at])
         values = scores[at, column]
         (figures,) = figures_of([cases[row] for row in at], scores[at], DEFAULT.names)[:1]
-        for threshold in (0.3, 0.46):
+        for threshold in sorted(asks.values()):
             said = values >= threshold
             recall, specific = float(said[truth].mean()), float((~said[~truth]).mean())
             rates = (f"{recall:.2f}", f"{specific:.2f}", f"{(recall + specific) / 2:.3f}")
             rows.append((lang, f"{len(at)}", f"{figures.auroc:.3f}", f"{threshold:g}", *rates))
     return (
         "## Functional cases of hate\n\n"
-        "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). 0.46 is where "
-        "the default policy asks a person, 0.3 where the strict one does.\n\n"
+        "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). "
+        f"{asks['default']:g} is where the default policy asks a person, {asks['strict']:g} where the strict one "
+        "does.\n\n"
         + _table(
             ("language", "cases", "AUROC", "threshold", "hateful found", "harmless let be", "balanced"), rows
         )
     )
+
+
+def asked_from(policy: str) -> float:
+    """The score of hate from which a policy that ships asks a person."""
+    rules = yaml.safe_load((RULES / f"{policy}.yaml").read_text(encoding="utf-8"))["rules"]
+    (condition,) = [rule["when"] for rule in rules if rule["name"] == "hate-review"]
+    found = re.match(r"hate >= ([0-9.]+)", condition)
+    if found is None:
+        raise SystemExit(f"rules/{policy}.yaml: hate-review does not begin with a threshold: {condition}")
+    return float(found[1])
 
 
 def _pictures(moderator: Moderator, data: DataFolders) -> str:
