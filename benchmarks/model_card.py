@@ -207,8 +207,8 @@ def _functional(cases: Sequence[Example], scores: NDArray[np.float64]) -> str:
     return (
         "## Functional cases of hate\n\n"
         "Our own, in the manner of HateCheck, never trained on (`data/authored/functional`). "
-        f"{asks['default']:g} is where the default policy asks a person, {asks['strict']:g} where the strict one "
-        "does.\n\n"
+        f"{asks['default']:g} is where the default policy asks a person, {asks['strict']:g} where the strict "
+        "one does.\n\n"
         + _table(
             ("language", "cases", "AUROC", "threshold", "hateful found", "harmless let be", "balanced"), rows
         )
