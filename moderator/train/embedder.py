@@ -29,6 +29,7 @@ from moderator.train.embedder_report import EmbedderReport, LabelFigures, write_
 from moderator.train.examples import Example
 from moderator.train.metrics import auroc, average_precision
 from moderator.train.optimise import WarmCosine
+from moderator.train.parallel import best_device
 from moderator.train.prepared import Decode, Prepared
 from moderator.train.profiling import stage
 
@@ -51,7 +52,7 @@ class EmbedderTraining:
     balance: float = 0.5
     seed: int = 0
     threads: int = 1
-    device: str = "cpu"
+    device: str = "auto"
     cache_mb: int = 1024
 
     def __post_init__(self) -> None:
@@ -128,9 +129,10 @@ class _Run:
         if not self.class_weight.any():
             raise TrainingError(f"{embedder.name}: no label has both positives and negatives to learn from")
 
-        self.module = embedder.initialise(config.device, config.seed)
+        device = best_device() if config.device == "auto" else config.device
+        self.module = embedder.initialise(device, config.seed)
         torch.manual_seed(config.seed)
-        self.head = nn.Linear(embedder.dim, len(self.names)).to(config.device)
+        self.head = nn.Linear(embedder.dim, len(self.names)).to(device)
         self.steps = math.ceil(len(self.train) / config.batch_size)
         self.optimizer = WarmCosine(
             [self.module, self.head],

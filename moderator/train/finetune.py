@@ -28,6 +28,7 @@ from moderator.train.batches import FusionTraining, Material
 from moderator.train.examples import Example, read_text
 from moderator.train.fusion import FusionTrainer, Start
 from moderator.train.material import contents_of
+from moderator.train.parallel import best_device
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.types import Modality
 
@@ -87,6 +88,7 @@ def finetune(
         {"own": [at for at, each in enumerate(examples) if each.split == "valid"]},
         work / "fusion",
         start,
+        best_device(),
     )
     history = trainer.run(report)
     path = out / CHECKPOINT
@@ -144,7 +146,7 @@ def _caches(
         if spec.name not in host.embedders:
             raise TrainingError(f"the model needs the embedder {spec.name}, which is not installed")
         embedder = host.embedders[spec.name]
-        embedder.load("cuda" if torch.cuda.is_available() else "cpu")
+        embedder.load(best_device())
         if embedder.fingerprint != spec.fingerprint:
             raise TrainingError(
                 f"the model was trained with {spec.name} {spec.fingerprint}, here is {embedder.fingerprint}"

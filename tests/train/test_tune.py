@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
+    return sample()
+
+
+def sample() -> list[Example]:
     rng = np.random.default_rng(3)
     made = []
     for number in range(240):
@@ -80,6 +85,29 @@ def test_adapters_learn_and_are_merged_at_load(folder: Path, examples: list[Exam
     loss = [float(line.split("loss ")[1].split()[0]) for line in said[1:]]
     assert loss[1] < loss[0] and float(said[2].split()[-1]) > 0.9  # AUROC
     assert [len(weights.sha256) for weights in changed.weights()] == [64, 64]
+
+
+def test_averaged_weights_are_kept(folder: Path, examples: list[Example], tmp_path: Path) -> None:
+    """A long average lies nearer to the start than the last weights, and resumes to the same bytes."""
+    last, _ = tuned(folder, examples, tmp_path / "last")
+    slow = replace(QUICK, average=0.98)
+    averaged, said = tuned(folder, examples, tmp_path / "averaged", slow)
+    norms = [
+        sum(t.float().square().sum() for n, t in load_file(p).items() if n.endswith(".b"))
+        for p in (last, averaged)
+    ]
+    assert 0 < norms[1] < norms[0]
+
+    def stop(line: str) -> None:
+        if "round 1/" in line:
+            raise KeyboardInterrupt
+
+    embedder = TransformerText({"model": str(folder), "layers": 1, "rank": 4})
+    with pytest.raises(KeyboardInterrupt):
+        tune(embedder, examples, DEFAULT.names, tmp_path / "cut", slow, contents_of, stop)
+    resumed, more = tuned(folder, examples, tmp_path / "cut", slow)
+    assert len(more) == 1 and more[0] == said[-1]
+    assert resumed.read_bytes() == averaged.read_bytes()
 
 
 def test_what_is_trained_is_what_is_used(folder: Path, examples: list[Example], tmp_path: Path) -> None:
