@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import moderator.models.default
+from moderator import gpu
 from moderator.errors import SettingsError
 from moderator.fusion.metadata import read_labels
 from moderator.settings import Settings
@@ -52,9 +53,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
-        # convolutions in TF32 would differ between batch sizes by more than is promised
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+        gpu.prepare()
     elif device != "cpu":
         raise SettingsError(f"device {device!r}: only auto, cpu and cuda are supported")
     try:

@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 from torch import distributed, nn
 
+from moderator import gpu
+
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=1)
@@ -33,7 +35,10 @@ def count() -> int:
 
 def best_device() -> str:
     """Where to train: the GPU of this process (see ``together``), if there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    gpu.prepare()
+    return "cuda"
 
 
 @contextmanager

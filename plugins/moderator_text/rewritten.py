@@ -36,28 +36,28 @@ class Writer:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._begins: list[NDArray[np.int32]] = []
-        self._ends: list[NDArray[np.int32]] = []
+        self._places: list[tuple[int, int, int, bool]] = []  # length, begin, end, whether copied
 
     def copy(self, text: str, begin: int, end: int) -> None:
         """Characters ``begin`` to ``end`` of ``text`` as they are."""
         if begin < end:
             self._pieces.append(text[begin:end])
-            at = np.arange(begin, end, dtype=np.int32)
-            self._begins.append(at)
-            self._ends.append(at + 1)
+            self._places.append((end - begin, begin, begin + 1, True))
 
     def put(self, piece: str, begin: int, end: int) -> None:
         """``piece`` in place of the characters ``begin`` to ``end``."""
         if piece:
             self._pieces.append(piece)
-            self._begins.append(np.full(len(piece), begin, dtype=np.int32))
-            self._ends.append(np.full(len(piece), end, dtype=np.int32))
+            self._places.append((len(piece), begin, end, False))
 
     def done(self) -> Rewritten:
-        if not self._pieces:
-            return Rewritten("", np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32))
-        return Rewritten("".join(self._pieces), np.concatenate(self._begins), np.concatenate(self._ends))
+        places = np.array(self._places, dtype=np.int32).reshape(-1, 4)
+        lengths = places[:, 0]
+        _, begins, ends, copied = np.repeat(places, lengths, axis=0).T  # (characters,) each
+        # from the second character of a copied piece on, its place moves with it
+        within = np.arange(len(begins), dtype=np.int32) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        moved = (within * copied).astype(np.int32)
+        return Rewritten("".join(self._pieces), begins + moved, ends + moved)
 
 
 def without_long_words(text: str) -> Rewritten | None:

@@ -13,6 +13,7 @@ import torch
 
 from moderator.conformance import check_plugin
 from moderator.host import PluginHost
+from moderator.pipeline.models import resolve_device
 from moderator.pipeline.moderator import Moderator
 from moderator.plugin import Embedder
 from moderator.settings import Settings
@@ -38,9 +39,10 @@ TEXTS = [
 
 
 def test_embedders_keep_the_contract() -> None:
+    device = resolve_device("cuda")
     host = PluginHost.discover(Settings())
     for embedder in host.embedders.values():
-        failed = [each for each in check_plugin(embedder, "cuda") if not each.ok]
+        failed = [each for each in check_plugin(embedder, device) if not each.ok]
         assert not failed, (embedder.name, failed)
 
 
