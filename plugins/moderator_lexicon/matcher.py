@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from operator import ge
 from typing import Any, Final
 
@@ -50,27 +51,45 @@ class Found:
     stretched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class _Words:
-    """A text reduced to words. ``starts[i]``: where word i begins in ``text``,
-    ``origins[i]``: in the original.
-    ``doubled``: the words in which a letter stands twice in a row."""
+    """A text reduced to words: ``text``, and the way back from its characters to the original's.
 
-    text: str
-    starts: list[int]
-    origins: list[int]
-    doubled: list[int]
+    Most texts hold nothing listed, so where words came from is found out when it is first asked for.
+    """
+
+    def __init__(self, original: str) -> None:
+        self._original = original
+        self._places: tuple[list[int], list[int]] | None = None
+        if _IS_UNSPACED.search(original):
+            self.text, *self._places = _joined(original)  # type: ignore[assignment]
+        else:
+            self.text = " ".join(_WORD.findall(original))
 
     def origin(self, index: int) -> int:
-        word = bisect_right(self.starts, index) - 1
-        return self.origins[word] + index - self.starts[word]
+        """Where character ``index`` of ``text`` stands in the original."""
+        if self._places is None:
+            _, *places = _joined(self._original)
+            self._places = places[0], places[1]
+        starts, origins = self._places
+        word = bisect_right(starts, index) - 1
+        return origins[word] + index - starts[word]
+
+    def doubled(self) -> Iterator[tuple[int, int]]:
+        """Words ``[start, end)`` of ``text`` in which a letter stands twice in a row."""
+        end = 0
+        while match := _DOUBLED.search(self.text, end):
+            start = self.text.rfind(" ", 0, match.start()) + 1
+            end = self.text.find(" ", match.end())
+            end = end if end >= 0 else len(self.text)
+            yield start, end
 
 
-def _words(text: str) -> _Words:
+def _joined(text: str) -> tuple[str, list[int], list[int]]:
+    """The words joined; where each begins in that, and where in ``text``. Between Chinese characters a filler
+    or two do not separate."""
     pieces: list[str] = []
     starts: list[int] = []
     origins: list[int] = []
-    doubled: list[int] = []
     length = 0
     last = ""
     end = 0
@@ -84,14 +103,12 @@ def _words(text: str) -> _Words:
             pieces.append(" ")
             length += 1
         pieces.append(word)
-        if _DOUBLED.search(word):
-            doubled.append(len(starts))
         starts.append(length)
         origins.append(match.start())
         length += len(word)
         last = word[-1]
         end = match.end()
-    return _Words("".join(pieces), starts, origins, doubled)
+    return "".join(pieces), starts, origins
 
 
 def fold(text: str) -> tuple[str, list[int] | None]:
@@ -113,7 +130,7 @@ class Matcher:
             for entry in source.entries:
                 # The written form too: a normaliser may read a word differently in isolation.
                 for form in {fold(normalise(entry.text))[0], fold(entry.text)[0]}:
-                    key = _words(form).text
+                    key = _Words(form).text
                     if key:
                         meanings.setdefault(key, []).append((entry, source))
         self.size = len(meanings)
@@ -137,7 +154,7 @@ class Matcher:
         if not self.size:
             return []
         folded, moved = fold(text)
-        words = _words(folded)
+        words = _Words(folded)
         found = []
         seen = [0] * self.size
         for last, (number, length, meanings) in self._automaton.iter(words.text):
@@ -145,10 +162,11 @@ class Matcher:
             if seen[number] >= MAX_REPEATS or _continues(words.text, first - 1, first):
                 continue
             runs_on = _continues(words.text, last + 1, last)
-            start, end = _between(words, moved, first, last)
-            held = [Found(start, end, *each) for each in meanings if each[0].prefix or not runs_on]
-            seen[number] += bool(held)
-            found += held
+            held = [each for each in meanings if each[0].prefix or not runs_on]
+            if held:
+                start, end = _between(words, moved, first, last)
+                seen[number] += 1
+                found += [Found(start, end, *each) for each in held]
         for first, last, meanings in self._stretches(words):
             start, end = _between(words, moved, first, last)
             found += [Found(start, end, *each, stretched=True) for each in meanings]
@@ -157,12 +175,12 @@ class Matcher:
     def _stretches(self, words: _Words) -> Iterator[tuple[int, int, list[tuple[Entry, WordList]]]]:
         """Words that are a listed word with some of its letters repeated."""
         seen: dict[str, int] = {}
-        for index in words.doubled:
-            start = words.starts[index]
-            end = words.text.find(" ", start)
-            word = words.text[start : end if end >= 0 else len(words.text)]
+        for start, end in words.doubled():
+            if end - start not in _STRETCHED:
+                continue
+            word = words.text[start:end]
             seen[word] = seen.get(word, 0) + 1
-            if len(word) not in _STRETCHED or seen[word] > MAX_REPEATS:
+            if seen[word] > MAX_REPEATS:
                 continue
             for key in self._stretched.get(_single(word), ()):
                 if key != word and all(map(ge, _runs(word), _runs(key))):
@@ -170,7 +188,7 @@ class Matcher:
 
 
 def _single(word: str) -> str:
-    return _RUN.sub(r"\1", word)
+    return "".join(letter for letter, _ in groupby(word))
 
 
 def _runs(word: str) -> list[int]:

@@ -269,7 +269,8 @@ def _joined(states: Sequence[torch.Tensor], chunks: Sequence[Chunk], length: int
     """One embedding from a content's chunks: their mean, then all word pieces without [CLS] and [SEP]."""
     import torch
 
-    whole = torch.stack([state.mean(dim=0) for state in states]).mean(dim=0)  # (D,)
+    means = [state.mean(dim=0) for state in states]
+    whole = means[0] if len(means) == 1 else torch.stack(means).mean(dim=0)  # (D,)
     pieces = [state[1:-1] for state in states]
     spans = np.concatenate([np.array([[0.0, length]], dtype=np.float32), *(chunk.spans for chunk in chunks)])
     return Embedding(torch.cat([whole[None], *pieces]), spans.astype(np.float32))  # (1 + pieces, D)

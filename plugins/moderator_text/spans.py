@@ -17,5 +17,6 @@ def to_original(spans: NDArray[np.float32], content: Content) -> NDArray[np.floa
     ends = spans[:, 1].astype(np.int64)
     # one past the end: the end of the last character is the start of the next one, or of the text
     edges = np.append(offsets, len(content.data))
-    moved = np.stack([edges[np.clip(starts, 0, len(offsets))], edges[np.clip(ends, 0, len(offsets))]], axis=1)
-    return moved.astype(np.float32)
+    return np.stack([edges.take(starts, mode="clip"), edges.take(ends, mode="clip")], axis=1).astype(
+        np.float32
+    )

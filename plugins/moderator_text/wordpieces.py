@@ -63,7 +63,10 @@ def chunks_of(
             spans = rewrite.before(spans)
         spans = to_original(spans, content)
         pieces = ids[1:-1]
-        count = max(1, -(-len(pieces) // size))
+        if len(pieces) <= size:
+            result.append([Chunk(ids, spans)])
+            continue
+        count = -(-len(pieces) // size)
         edges = np.linspace(0, len(pieces), count + 1).round().astype(int)
         result.append(
             [
