@@ -56,7 +56,7 @@ def _report(what: str, act: Callable[[], Any], repeat: int) -> None:
         times.append((time.perf_counter() - began) * 1000)
     times.sort()
     print(
-        f"  {what:<40} median {statistics.median(times):7.2f} ms   p95 {times[len(times) * 95 // 100]:7.2f} ms"
+        f"  {what:<40} median {statistics.median(times):7.2f} ms, p95 {times[len(times) * 95 // 100]:7.2f} ms"
     )
 
 

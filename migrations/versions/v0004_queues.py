@@ -15,6 +15,7 @@ depends_on = None
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _UNFINISHED = "state NOT IN ('decided', 'closed')"
 _INDEXES = {
+    "ix_review_tasks_due": ("due_at", "id"),
     "ix_review_tasks_queue_urgency": ("queue", "needs", "priority DESC", "id"),
     "ix_review_tasks_queue_due": ("queue", "needs", "due_at", "id"),
 }

@@ -199,7 +199,7 @@ class _Reader:
     def _queue(self, node: yaml.Node | None) -> str | None:
         name = self.document.text(node, "queue")
         queues = [rule.name for rule in self.policy.queues]
-        if name and name not in queues:
+        if node is not None and name and name not in queues:
             known = f"no queue {name!r}; known are {', '.join(queues)}"
             self.document.note(line_of(node), f"queue: policy {self.policy.name!r} has {known}")
         return name or None

@@ -99,7 +99,7 @@ def _when(
 
 def _role(document: Document, node: yaml.Node | None) -> Role:
     text = document.text(node, "role")
-    if text and text not in list(Role):
+    if node is not None and text and text not in list(Role):
         document.note(line_of(node), f"role: unknown role {text!r}; known are {', '.join(Role)}")
     return Role(text) if text in list(Role) else Role.REVIEWER
 

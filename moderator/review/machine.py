@@ -186,6 +186,7 @@ def check_admitted(task_id: int, route: Route, act: Act) -> None:
 
 def held_for(state: TaskState, claim: Act, act: Act) -> TaskState:
     """The state after ``claim``, made only to do ``act`` next; refused as ``act`` is if it cannot follow."""
+    check_admitted(state.task_id, state.route, act)
     if not any(
         rule.act is act.kind and rule.state is State.CLAIMED and state.stage in rule.stages for rule in RULES
     ):

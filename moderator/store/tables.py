@@ -144,6 +144,13 @@ Index(
     postgresql_where=text(UNFINISHED),
 )
 Index(
+    "ix_review_tasks_due",
+    TaskRow.due_at,
+    TaskRow.id,
+    sqlite_where=text(UNFINISHED),
+    postgresql_where=text(UNFINISHED),
+)
+Index(
     "ix_review_tasks_queue_urgency",
     TaskRow.queue,
     TaskRow.needs,

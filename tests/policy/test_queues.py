@@ -53,7 +53,7 @@ def test_what_cannot_be_evaluated_goes_on_unless_the_queue_is_restricted() -> No
     assert queue_of(QUEUES, unjudged, {"surface": "feed"}).queue == "broken"
     signal = Verdict("p", Action.REVIEW, {}, signals={"lexicon_hate": 1.0}, degraded=("no parts",))
     assert queue_of(QUEUES, signal).queue == "self-harm"
-    unknown = Verdict("p", Action.REVIEW, scores() | {"self_harm": float("nan")})
+    unknown = Verdict("p", Action.REVIEW, scores(self_harm=float("nan")))
     assert queue_of(QUEUES, unknown, {"surface": "feed"}).queue == "self-harm"
     assert PolicyRouter(load(RULES + QUEUES), SIGNALS)(None, verdict(degraded=("unread",)))[0].queue == "kids"
 
