@@ -13,15 +13,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from moderator.review import ReviewDesk
+from moderator.routing import Route, Weights
 from moderator.store import Queue, Store
 from moderator.types import Action, Item, Role, RuleMatch, Verdict
 
 _BATCH = 5000
 _LABELS = ("toxicity", "hate", "violence", "self_harm", "spam")
+_HOURS = {"toxicity": 48, "hate": 4, "violence": 4, "self_harm": 1, "spam": 72}
 
 
 def main() -> None:
@@ -38,12 +41,18 @@ def main() -> None:
 
 
 def measure(store: Store, repeat: int) -> None:
-    desk, queue = ReviewDesk(store, roles={"sue": Role.SENIOR}), Queue(store)
-    _report("claim 1", lambda: desk.claim("ann"), repeat)
+    roles = {"sue": Role.SENIOR}
+    desk, queue = ReviewDesk(store, roles=roles), Queue(store)
+    _report("claim 1 of all queues but a restricted one", lambda: desk.claim("ann"), repeat)
     _report("claim 20", lambda: desk.claim("ann", 20), repeat)
-    _report("claim 1, another who has the role", lambda: desk.claim("sue"), repeat)
+    _report("claim 1 of all queues, as a senior", lambda: desk.claim("sue"), repeat)
+    _report("claim 1 of one queue", lambda: desk.claim("ann", queue="spam"), repeat)
     _report("first page of 50", lambda: queue.list_tasks(), repeat)
+    _report("first page of one queue", lambda: queue.list_tasks(queue="spam"), repeat)
+    _report("first page of what is overdue", lambda: queue.list_tasks(overdue=True), repeat)
     _report("next", lambda: queue.next_task(), repeat)
+    as_reviewer = Queue(store, role=Role.REVIEWER)
+    _report("first page, as a reviewer", lambda: as_reviewer.list_tasks(), repeat)
     _report("stats", lambda: queue.stats(), 5)
 
 
@@ -56,7 +65,7 @@ def _report(what: str, act: Callable[[], Any], repeat: int) -> None:
         times.append((time.perf_counter() - began) * 1000)
     times.sort()
     print(
-        f"  {what:<40} median {statistics.median(times):7.2f} ms, p95 {times[len(times) * 95 // 100]:7.2f} ms"
+        f"  {what:<45} median {statistics.median(times):7.2f} ms, p95 {times[len(times) * 95 // 100]:7.2f} ms"
     )
 
 
@@ -66,7 +75,20 @@ def _fill(store: Store, tasks: int) -> None:
         entries = [
             (at, Item.of(text="x"), f"p{at}", _verdict(at), False) for at in range(first, first + _BATCH)
         ]
-        store.record(scan, entries)
+        store.record(scan, entries, _route)
+
+
+def _route(item: Item | None, verdict: Verdict) -> tuple[Route, timedelta]:
+    """Each label a queue; the most urgent fifth is restricted, and all of it is in front of the others."""
+    label = verdict.matches[0].rule.removesuffix("-review")
+    role = Role.SENIOR if label == "self_harm" else Role.REVIEWER
+    start = Weights().head_start(verdict, {}) + timedelta(days=30 * (role is Role.SENIOR))
+    # half of them are overdue
+    return Route(
+        label,
+        timedelta(hours=_HOURS[label] * (-1) ** (len(verdict.item_id) + int(verdict.item_id[-1]))),
+        role,
+    ), start
 
 
 def _verdict(position: int) -> Verdict:
