@@ -10,7 +10,7 @@ SKIP LOCKED``); SQLite has one writer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +38,9 @@ from moderator.store.canonical import escape_text
 from moderator.store.placing import Lane
 from moderator.store.tables import UNFINISHED, DecisionRow, ReviewEventRow, TaskRow, plain_state
 from moderator.types import Role, Stage, State
+
+_LANES = 100  # in one statement; SQLite takes 500
+_HEAD = (TaskRow.queue, TaskRow.needs, TaskRow.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _check_open(connection: Connection, who: Claimant, queue: str) -> None:
     others = [role for role in Role if not who.role.covers(role)]
     for _, role in placing.lanes(connection, others, queue):
         query = select(TaskRow.role).where(text(UNFINISHED), TaskRow.queue == queue, TaskRow.needs == role)
-        restricted = Role(connection.execute(query.limit(1)).scalar_one())
+        restricted = Role(connection.execute(query.limit(1)).scalar() or Role.REVIEWER)
         if not who.role.covers(restricted):
             raise RestrictedQueueError(
                 f"the queue {queue!r} takes the role {restricted}; {who.reviewer} is {who.role}"
@@ -88,22 +91,22 @@ def _check_open(connection: Connection, who: Claimant, queue: str) -> None:
 
 
 def _heads(
-    connection: Connection, who: Claimant, lanes: Collection[Lane], overdue: bool, count: int
+    connection: Connection, who: Claimant, lanes: Sequence[Lane], overdue: bool, count: int
 ) -> Mapping[Lane, int]:
     """How many of the first ``count`` tasks are in which lane; as many as are wanted if there is one lane."""
     if len(lanes) == 1:
         return dict.fromkeys(lanes, count)
-    key = TaskRow.due_at if overdue else -TaskRow.priority
-    parts = [
-        select(
-            _waiting(
-                who, lane, overdue, count, (TaskRow.queue, TaskRow.needs, key.label("key"), TaskRow.id)
-            ).subquery()
-        )
-        for lane in lanes
-    ]
-    merged = union_all(*parts).order_by(sql("key"), sql("id")).limit(count)
-    return Counter((row[0], Role(row[1])) for row in connection.execute(merged))
+    key = (TaskRow.due_at if overdue else -TaskRow.priority).label("key")
+    found: list[Any] = []
+    for at in range(0, len(lanes), _LANES):
+        parts = [
+            select(_waiting(who, lane, overdue, count, (*_HEAD, key)).subquery())
+            for lane in lanes[at : at + _LANES]
+        ]
+        merged = union_all(*parts).order_by(sql("key"), sql("id")).limit(count)
+        found += connection.execute(merged).all()
+    found.sort(key=lambda row: (row.key, row.id))
+    return Counter((row.queue, Role(row.needs)) for row in found[:count])
 
 
 def _take(connection: Connection, who: Claimant, lane: Lane, overdue: bool, count: int) -> list[Any]:

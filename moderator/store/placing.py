@@ -17,6 +17,7 @@ Lane = tuple[str, Role]
 """A queue, and the role it takes to claim a task there: the queue's, or that of what the task asks."""
 
 _FAR = clock.stored(datetime(2100, 1, 1, tzinfo=UTC))
+_PAIRS = 300  # in one statement; databases limit it
 
 
 def priority_of(opened_at: int, head_start: timedelta) -> int:
@@ -72,12 +73,11 @@ def lanes(connection: Connection, roles: Collection[Role], queue: str | None = N
         )
         names = list(connection.execute(select(found.c.queue).where(found.c.queue.is_not(None))).scalars())
     pairs = [(name, role) for name in names for role in roles]
-    if not pairs:
-        return []
-    there = [
-        exists().where(text(UNFINISHED), TaskRow.queue == name, TaskRow.needs == role.value)
-        for name, role in pairs
-    ]
-    return [
-        pair for pair, found_ in zip(pairs, connection.execute(select(*there)).one(), strict=True) if found_
-    ]
+    there: list[bool] = []
+    for at in range(0, len(pairs), _PAIRS):
+        asked = [
+            exists().where(text(UNFINISHED), TaskRow.queue == name, TaskRow.needs == role.value)
+            for name, role in pairs[at : at + _PAIRS]
+        ]
+        there += connection.execute(select(*asked)).one()
+    return [pair for pair, found_ in zip(pairs, there, strict=True) if found_]

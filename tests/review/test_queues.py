@@ -215,7 +215,10 @@ def test_what_is_asked_anew_has_its_whole_time(store: Store, time: Time) -> None
     desk = ReviewDesk(store, roles=ROLES, terms=Review(appeal_answer_days=2), route_of=QUEUES.get)
     add(store, ("spam", 0))
     time.pass_(HOUR)
-    due = lambda: Queue(store).show(1).task.due_at - NOW  # noqa: E731
+
+    def due() -> timedelta:
+        return Queue(store).show(1).task.due_at - NOW
+
     desk.escalate(1, "ann", "why")
     assert due() == 48 * HOUR
     desk.decide(1, Action.BLOCK, "sue", "clear")
@@ -260,6 +263,19 @@ def test_batches_over_many_queues_come_in_order(store: Store, count: int) -> Non
     while taken := claimed(desk, "ann", count):
         got += taken
     assert got == expected
+
+
+def test_many_queues(store: Store) -> None:
+    routes = [Route(f"q{n:03}", HOUR, Role.REVIEWER) for n in range(120)] * 2
+    waiting = iter(routes)
+    batch = [
+        (n, Item.of(text="x"), f"p{n}", make_verdict(f"p{n}", Action.REVIEW, 0.5), False)
+        for n in range(len(routes))
+    ]
+    store.record(start(store), batch, lambda item, verdict: (next(waiting), len(verdict.item_id) * HOUR))
+    expected = [task.id for task in Queue(store).list_tasks(limit=1000).tasks]
+    desk = ReviewDesk(store)
+    assert claimed(desk, "ann", 130) + claimed(desk, "ann", 130) == expected
 
 
 def test_only_refusals(desk: ReviewDesk) -> None:
