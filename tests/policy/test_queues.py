@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderator.errors import PolicyError
@@ -145,6 +145,7 @@ def test_weights() -> None:
     assert weights.head_start(verdict(toxicity=1.0), {"views": 10**400}) == half * 4
 
 
+@settings(deadline=None)
 @given(st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(), st.lists(st.integers())))
 def test_no_context_breaks_the_reach_or_lowers_it(people: Any) -> None:
     weights = Weights(reach="views")
@@ -153,6 +154,7 @@ def test_no_context_breaks_the_reach_or_lowers_it(people: Any) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_higher_score_is_never_less_urgent(low: float, high: float) -> None:
     low, high = sorted((low, high))
