@@ -48,6 +48,10 @@ class QueueError(ModeratorError):
     """A review task cannot take the requested act."""
 
 
+class RestrictedQueueError(QueueError):
+    """The task is in a queue that takes another role."""
+
+
 class TrainingError(ModeratorError):
     """A training run cannot start or go on: data or configuration do not fit."""
 

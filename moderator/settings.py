@@ -63,6 +63,8 @@ class Review:
     """How long a claim holds without being renewed."""
     appeal_days: float = 184.0
     """Days after a decision within which it may be appealed. The default is no less than six months."""
+    appeal_answer_days: float = 7.0
+    """Days within which an appeal shall be answered; then it is overdue."""
     second_review_share: float = 0.0
     """Share of first decisions, drawn at random, that somebody else decides once more without seeing them."""
 

@@ -69,8 +69,11 @@ class Exported:
                 if found is None or found[1].decode() not in TABLES:
                     raise AuditError(f"{self._path}:{number}: not a row of the log or of what it covers")
                 if found[1].decode() == table:
+                    row = _decoded(self._path, number, line)
+                    if not row.keys() <= blank.keys():
+                        raise AuditError(f"{self._path}:{number}: not a row of {table}: columns it has not")
                     # a column the line lacks is null: one that is newer than the export, or was taken out
-                    yield {**blank, **_decoded(self._path, number, line)}
+                    yield {**blank, **row}
 
 
 def export(source: Source, file: IO[bytes]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from moderator.cli.output import json_option, print_json, print_rows
 from moderator.errors import PolicyError
 from moderator.host import PluginHost
 from moderator.pipeline.models import labels_of
-from moderator.policy import CaseResult, Policy, PolicyFiles, find_policy, load_cases, load_policy, run_cases
+from moderator.policy import (
+    CaseResult,
+    Policy,
+    PolicyFiles,
+    QueueRule,
+    find_policy,
+    load_cases,
+    load_policy,
+    run_cases,
+)
 from moderator.settings import load_settings
 from moderator.types import SignalSpec
 
@@ -82,6 +92,7 @@ def _summary(loaded: Policy) -> dict[str, Any]:
         "rules": len(loaded.rules),
         "otherwise": loaded.otherwise.value,
         "on_degraded": loaded.on_degraded.value,
+        "queues": [rule.name for rule in loaded.queues],
         "digest": loaded.digest,
         "description": loaded.description,
     }
@@ -99,6 +110,7 @@ def show(policy_: str, as_json: bool) -> None:
         {"id": rule.name, "then": rule.then.value, "when": rule.when, "why": rule.why, "line": rule.line}
         for rule in loaded.rules
     ]
+    queues = [_queue_row(rule) for rule in loaded.queues]
     if as_json:
         about = {
             "id": loaded.name,
@@ -108,7 +120,7 @@ def show(policy_: str, as_json: bool) -> None:
             "signals": sorted(loaded.signals),
             "uses_context": loaded.uses_context,
         }
-        print_json(about | {"rules": rules})
+        print_json(about | {"rules": rules, "queues": queues, "priority": _weights(loaded)})
         return
     click.echo(f"{loaded.name}, version {loaded.version} ({files.shown})")
     if loaded.description:
@@ -119,6 +131,40 @@ def show(policy_: str, as_json: bool) -> None:
     click.echo(f"signals: {', '.join(sorted(loaded.signals)) or 'none'}")
     click.echo(f"context: {'used' if loaded.uses_context else 'not used'}\n")
     print_rows(rules, ("id", "then", "when", "why"), as_json=False, empty="no rules")
+    click.echo("")
+    print_rows(queues, ("id", "due", "role", "lease", "when"), as_json=False, empty="no queues")
+
+
+def _queue_row(rule: QueueRule) -> dict[str, Any]:
+    route = rule.route
+    return {
+        "id": rule.name,
+        "when": rule.when,
+        "due": _length(route.due),
+        "role": route.role.value,
+        "lease": None if route.lease is None else _length(route.lease),
+        "line": rule.line,
+    }
+
+
+def _weights(loaded: Policy) -> dict[str, Any]:
+    weights = loaded.weights
+    return {
+        "severity": dict(weights.severity),
+        "blocked": weights.blocked,
+        "uncertainty": weights.uncertainty,
+        "reach": weights.reach,
+        "doubling": _length(weights.doubling),
+    }
+
+
+def _length(time: timedelta) -> str:
+    """As policies write it: ``90m``, ``4h``, ``2d``."""
+    minutes = time // timedelta(minutes=1)
+    for unit, each in (("d", 1440), ("h", 60)):
+        if minutes % each == 0:
+            return f"{minutes // each}{unit}"
+    return f"{minutes}m"
 
 
 @policy.command()
@@ -201,6 +247,7 @@ def _case_row(wanted: str, result: CaseResult) -> dict[str, Any]:
         "ok": result.passed,
         "expected": result.case.expect.value,
         "action": result.outcome.action.value,
+        "queue": result.queue,
         "matches": [match.rule for match in result.outcome.matches],
         "degraded": list(result.outcome.degraded),
         "problems": [result.problem] if result.problem else [],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,17 +9,15 @@ import click
 from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.queue_acts import ACTS
 from moderator.cli.queue_after import AFTER
-from moderator.cli.queue_desk import PLACES, open_desk
+from moderator.cli.queue_desk import PLACES, open_desk, open_queue, queue_option, viewer_option
 from moderator.cli.task_view import detail_json, detail_lines, task_row
 from moderator.cli.terminal import echo_json, visible
-from moderator.settings import load_settings
 from moderator.types import Action
 
 if TYPE_CHECKING:
-    from moderator.store import Queue
     from moderator.store.queue import TaskDetail
 
-_COLUMNS = ("id", "state", "action", "item", "highest", "reasons", "opened")
+_COLUMNS = ("id", "queue", "state", "action", "item", "highest", "reasons", "due")
 
 
 @click.group()
@@ -32,18 +28,31 @@ def queue() -> None:
 @queue.command("list")
 @click.option("--state", type=click.Choice([*PLACES, "all"]), default=PLACES[0], show_default=True)
 @click.option("--action", type=click.Choice([each.value for each in Action]), help="What the machine said.")
+@queue_option
+@click.option("--overdue", is_flag=True, help="Only what is past its due time, longest overdue first.")
+@viewer_option
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--cursor", metavar="CURSOR", help="Continue after an earlier listing.")
 @db_option
 @json_option
 def list_(
-    state: str, action: str | None, limit: int, cursor: str | None, db: str | None, as_json: bool
+    state: str,
+    action: str | None,
+    queue: str | None,
+    overdue: bool,
+    reviewer: str | None,
+    limit: int,
+    cursor: str | None,
+    db: str | None,
+    as_json: bool,
 ) -> None:
     """List review tasks, most urgent first, then oldest. Waiting are those open or queued."""
-    with _queue(db) as tasks:
+    with open_queue(db, reviewer) as tasks:
         page = tasks.list_tasks(
             state=None if state == "all" else state,
             action=Action(action) if action else None,
+            queue=queue,
+            overdue=overdue,
             limit=limit,
             cursor=cursor,
         )
@@ -58,39 +67,44 @@ def list_(
 
 @queue.command("next")
 @click.option("--reviewer", metavar="NAME", help="Claim the task for this reviewer.")
+@queue_option
 @click.option("--lease", type=float, metavar="SECONDS", help="How long a claim holds.")
 @db_option
 @json_option
-def next_(reviewer: str | None, lease: float | None, db: str | None, as_json: bool) -> None:
-    """Show the most urgent task, and claim it if a reviewer is named."""
+def next_(
+    reviewer: str | None, queue: str | None, lease: float | None, db: str | None, as_json: bool
+) -> None:
+    """Show what is due or the most urgent task, and claim it if a reviewer is named."""
     if reviewer is None:
-        with _queue(db) as tasks:
-            _print(tasks.next_task(), as_json)
+        with open_queue(db, None) as tasks:
+            _print(tasks.next_task(queue), as_json)
         return
     with open_desk(db) as (desk, store):
         from moderator.store import Queue
 
-        claimed = desk.claim(reviewer, lease_seconds=lease)
+        claimed = desk.claim(reviewer, queue=queue, lease_seconds=lease)
         _print(Queue(store).show(claimed[0].task_id) if claimed else None, as_json)
 
 
 @queue.command()
 @click.argument("task", type=int)
 @click.option("--reveal", is_flag=True, help="Show what others decided, also in a blind second review.")
+@viewer_option
 @db_option
 @json_option
-def show(task: int, reveal: bool, db: str | None, as_json: bool) -> None:
+def show(task: int, reveal: bool, reviewer: str | None, db: str | None, as_json: bool) -> None:
     """Show a task: content, reasons, scores, decisions, appeals, what was done."""
-    with _queue(db) as tasks:
+    with open_queue(db, reviewer) as tasks:
         _print(tasks.show(task, reveal=reveal), as_json)
 
 
 @queue.command()
+@viewer_option
 @db_option
 @json_option
-def stats(db: str | None, as_json: bool) -> None:
-    """Count tasks by state, decisions by reviewer, and overrides."""
-    with _queue(db) as tasks:
+def stats(reviewer: str | None, db: str | None, as_json: bool) -> None:
+    """Count tasks by state and queue, decisions by reviewer, and overrides."""
+    with open_queue(db, reviewer) as tasks:
         found = tasks.stats()
     rows: list[dict[str, Any]] = [
         {"id": f"tasks.{state}.{action}", "count": count}
@@ -102,10 +116,22 @@ def stats(db: str | None, as_json: bool) -> None:
     ]
     rows += [{"id": f"reviewers.{name}", "count": count} for name, count in found.reviewers.items()]
     rows.append({"id": "overrides", "count": found.overrides})
+    for name, each in found.queues.items():
+        rows.append(
+            {
+                "id": f"queues.{name}.waiting",
+                "count": each.waiting,
+                "oldest": each.oldest.isoformat(timespec="seconds"),
+                "next_due": each.next_due.isoformat(timespec="seconds"),
+            }
+        )
+        rows.append({"id": f"queues.{name}.overdue", "count": each.overdue})
     if as_json:
         echo_json(rows)
         return
-    print_rows([_readable(row) for row in rows], ("id", "count"), as_json=False, empty="")
+    print_rows(
+        [_readable(row) for row in rows], ("id", "count", "oldest", "next_due"), as_json=False, empty=""
+    )
     if found.oldest_open:
         click.echo(f"oldest task waiting: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
 
@@ -126,7 +152,7 @@ def _print(detail: TaskDetail | None, as_json: bool) -> None:
 def _brief(row: dict[str, Any]) -> dict[str, Any]:
     """A listed task, narrow enough for a terminal."""
     highest = "" if row["top_label"] is None else f"{row['top_label']} {row['top_score']:.2f}"
-    return {**row, "highest": highest, "opened": row["opened_at"][:16].replace("T", " ")}
+    return {**row, "highest": highest, "due": row["due_at"][:16].replace("T", " ")}
 
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
@@ -137,11 +163,3 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
         else value
         for key, value in row.items()
     }
-
-
-@contextmanager
-def _queue(url: str | None) -> Iterator[Queue]:
-    from moderator.store import Queue, Store  # SQLAlchemy: not for --help
-
-    with Store.open(load_settings(db=url).db) as store:
-        yield Queue(store)

@@ -10,6 +10,7 @@ from moderator.cli.queue_desk import (
     lease_option,
     needed_token_option,
     open_desk,
+    queue_option,
     reason_option,
     reviewer_option,
     rule_option,
@@ -24,18 +25,25 @@ from moderator.types import Action
 @click.argument("task", type=int, required=False)
 @reviewer_option
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True)
+@queue_option
 @lease_option
 @db_option
 @json_option
 def claim(
-    task: int | None, reviewer: str, count: int, lease: float | None, db: str | None, as_json: bool
+    task: int | None,
+    reviewer: str,
+    count: int,
+    queue: str | None,
+    lease: float | None,
+    db: str | None,
+    as_json: bool,
 ) -> None:
     """Claim TASK, or the most urgent tasks waiting. Nobody else gets them until the lease runs out."""
-    if task is not None and count != 1:
-        raise click.UsageError("--count is for the most urgent tasks; leave it out with TASK")
+    if task is not None and (count != 1 or queue is not None):
+        raise click.UsageError("--count and --queue are for the most urgent tasks; leave them out with TASK")
     with open_desk(db) as (desk, _):
         if task is None:
-            claims = desk.claim(reviewer, count, lease_seconds=lease)
+            claims = desk.claim(reviewer, count, queue=queue, lease_seconds=lease)
         else:
             claims = [desk.claim_task(task, reviewer, lease_seconds=lease)]
     print_claims(claims, as_json)
@@ -80,6 +88,30 @@ def skip(
     """Give a task back for somebody else; it is not offered to this reviewer again."""
     with open_desk(db) as (desk, _):
         print_receipt(desk.skip(task, reviewer, reason, token=token, idempotency_key=key), as_json)
+
+
+@click.command("move")
+@task_argument
+@click.option("--to", "queue", metavar="NAME", required=True, help="A queue of the policy in use.")
+@reviewer_option
+@reason_option
+@token_option
+@key_option
+@db_option
+@json_option
+def move(
+    task: int,
+    queue: str,
+    reviewer: str,
+    reason: str,
+    token: int | None,
+    key: str | None,
+    db: str | None,
+    as_json: bool,
+) -> None:
+    """Put a task into another queue, where it waits anew; also one the reviewer may not work on."""
+    with open_desk(db) as (desk, _):
+        print_receipt(desk.move(task, queue, reviewer, reason, token=token, idempotency_key=key), as_json)
 
 
 @click.command("escalate")
@@ -140,7 +172,7 @@ def decide(
     print_receipt(receipt, as_json, machine)
 
 
-ACTS = (claim, renew, release, skip, escalate, decide)
+ACTS = (claim, renew, release, skip, move, escalate, decide)
 
 
 def _label(given: str) -> tuple[str, bool]:

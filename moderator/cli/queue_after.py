@@ -11,6 +11,8 @@ from moderator.cli.queue_desk import (
     PLACES,
     key_option,
     open_desk,
+    queue_for,
+    queue_option,
     reason_option,
     reviewer_option,
     rule_option,
@@ -19,6 +21,7 @@ from moderator.cli.queue_desk import (
 )
 from moderator.cli.receipt_view import print_receipt, receipt_json
 from moderator.cli.terminal import echo_json
+from moderator.settings import load_settings
 from moderator.types import Action
 
 if TYPE_CHECKING:
@@ -128,6 +131,7 @@ def reopen(task: int, reviewer: str, reason: str, key: str | None, db: str | Non
     type=click.Choice([each.value for each in Action]),
     help="With --state: only those of which the machine said so.",
 )
+@queue_option
 @reviewer_option
 @reason_option
 @click.option("--yes", "confirm", type=int, metavar="N", help="Their number, to confirm.")
@@ -137,6 +141,7 @@ def close(
     tasks: tuple[int, ...],
     state: str | None,
     action: str | None,
+    queue: str | None,
     reviewer: str,
     reason: str,
     confirm: int | None,
@@ -144,14 +149,13 @@ def close(
     as_json: bool,
 ) -> None:
     """Close TASKS, or all in a state, without deciding them: all, or none if one cannot be closed."""
-    from moderator.store import Queue
-
     if bool(tasks) == bool(state):
         raise click.UsageError("name the tasks to close, or --state for all of them in a state")
-    if action and not state:
-        raise click.UsageError("--action goes with --state")
+    if (action or queue) and not state:
+        raise click.UsageError("--action and --queue go with --state")
     with open_desk(db) as (desk, store):
-        ids = list(dict.fromkeys(tasks)) if tasks else _found(Queue(store), str(state), action)
+        seen = queue_for(reviewer, store, load_settings(db=db))
+        ids = list(dict.fromkeys(tasks)) if tasks else _found(seen, str(state), action, queue)
         if confirm is None:
             raise click.UsageError(f"this would close {len(ids)} tasks; to do it, add --yes {len(ids)}")
         receipts = desk.close(ids, reviewer, reason, confirm=confirm)
@@ -164,12 +168,12 @@ def close(
 AFTER = (second_review, appeal, uphold, reverse, reopen, close)
 
 
-def _found(queue: Queue, state: str, action: str | None) -> list[int]:
+def _found(tasks: Queue, state: str, action: str | None, queue: str | None) -> list[int]:
     ids: list[int] = []
     cursor: str | None = None
     while True:
-        page = queue.list_tasks(
-            state=state, action=Action(action) if action else None, limit=_PAGE, cursor=cursor
+        page = tasks.list_tasks(
+            state=state, action=Action(action) if action else None, queue=queue, limit=_PAGE, cursor=cursor
         )
         ids += [task.id for task in page.tasks]
         if (cursor := page.cursor) is None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from moderator.settings import Settings, load_settings
-from moderator.types import State
+from moderator.types import Role, State
 
 if TYPE_CHECKING:
     from moderator.review import ReviewDesk
-    from moderator.store import Store
+    from moderator.routing import Route
+    from moderator.store import Queue, Store
 
 PLACES = ("waiting", *(each.value for each in State))
 """What tasks are listed by; waiting are those that anybody may take."""
@@ -27,6 +28,10 @@ token_option = click.option(
 )
 needed_token_option = click.option("--token", type=int, required=True, help="Token of the claim.")
 lease_option = click.option("--lease", type=float, metavar="SECONDS", help="How long the claim holds.")
+queue_option = click.option("--queue", metavar="NAME", help="Only tasks of this queue.")
+viewer_option = click.option(
+    "--reviewer", metavar="NAME", help="Who looks: restricted queues are shown to those who may see them."
+)
 rule_option = click.option(
     "--policy-rule",
     metavar="RULE",
@@ -49,9 +54,45 @@ def open_desk(url: str | None) -> Iterator[tuple[ReviewDesk, Store]]:
                 roles=settings.reviewers,
                 terms=settings.review,
                 rules_of=lambda digest: _rules_of(digest, settings),
+                route_of=lambda queue: _route_of(queue, settings),
             ),
             store,
         )
+
+
+@contextmanager
+def open_queue(url: str | None, reviewer: str | None) -> Iterator[Queue]:
+    """The tasks of the configured store, as this reviewer may see them, or whoever is not named."""
+    from moderator.store import Store
+
+    settings = load_settings(db=url)
+    with Store.open(settings.db) as store:
+        yield queue_for(reviewer, store, settings)
+
+
+def queue_for(reviewer: str | None, store: Store, settings: Settings) -> Queue:
+    """The tasks of a store as this reviewer may see them."""
+    from moderator.store import Queue
+
+    if settings.reviewers is None:
+        return Queue(store)
+    return Queue(store, role=settings.reviewers.get(reviewer or "", Role.REVIEWER))
+
+
+def _route_of(queue: str, settings: Settings) -> Route | None:
+    """A queue of the configured policy; asked only where a task is moved."""
+    from moderator.host import PluginHost
+    from moderator.pipeline.models import labels_of
+    from moderator.policy import find_policy, load_policy
+
+    labels = labels_of(settings.model)
+    host = PluginHost.discover(settings, labels)
+    files = find_policy(settings.policy, host.policies)
+    signals = [spec for detector in host.detectors.values() for spec in detector.signals]
+    policy = load_policy(
+        files.source, labels, signals, files.shown, failed=host.lost, blocked=tuple(host.blocked)
+    )
+    return next((rule.route for rule in policy.queues if rule.name == queue), None)
 
 
 def _rules_of(digest: str, settings: Settings) -> Collection[str] | None:

@@ -36,6 +36,8 @@ def task_row(task: Task) -> dict[str, Any]:
         "reviewer": task.reviewer,
         "token": task.token,
         "lease_until": None if task.lease_until is None else task.lease_until.isoformat(),
+        "queue": task.queue,
+        "due_at": task.due_at.isoformat(timespec="seconds"),
     }
 
 
@@ -94,6 +96,7 @@ def detail_json(detail: TaskDetail) -> dict[str, Any]:
                 "reviewer": each.reviewer,
                 "reason": each.reason,
                 "at": each.at.isoformat(),
+                "queue": each.queue,
             }
             for each in detail.events
         ],
@@ -111,6 +114,7 @@ def detail_lines(detail: TaskDetail) -> Iterator[str]:
         yield "second review: what others decided is not shown"
     yield f"item {visible(verdict.item_id, _CELL)} (scan {task.scan_id}, position {task.position})"
     yield f"opened {task.opened_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"queue {task.queue}, due {task.due_at:%Y-%m-%d %H:%M:%S} UTC"
     yield from _section("reasons", (visible(reason, _CELL) for reason in verdict.reasons))
     yield from _section("content", _content(detail))
     yield from _section("context", _pairs(detail.context or {}))
@@ -153,6 +157,7 @@ def detail_lines(detail: TaskDetail) -> Iterator[str]:
             f"{each.at:%Y-%m-%d %H:%M:%S} {each.act}"
             + (f" by {visible(each.reviewer)}" if each.reviewer else "")
             + f", then {each.state}"
+            + (f" in {each.queue}" if each.act == "move" else "")
             + (f": {visible(each.reason, _CELL)}" if each.reason else "")
             for each in detail.events
         ),

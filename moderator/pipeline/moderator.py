@@ -20,7 +20,9 @@ from moderator.pipeline.workers import Worker, detector_worker, embedder_worker,
 from moderator.policy.catalogue import find_policy
 from moderator.policy.evaluate import Evaluator
 from moderator.policy.load import load_policy
+from moderator.policy.route import PolicyRouter
 from moderator.policy.schema import Policy
+from moderator.routing import Router
 from moderator.settings import Settings, load_settings
 from moderator.taxonomy import DEFAULT, Taxonomy
 from moderator.types import Action, Embedding, Item, Modality, PluginFailure, Verdict
@@ -49,6 +51,8 @@ class Moderator:
         self.device = device
         self._executor: Executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
         signals = [spec for detector in host.detectors.values() for spec in detector.signals]
+        self.route: Router = PolicyRouter(policy, signals)
+        """Where the review task of a verdict waits, and its head start."""
         embedders, missing = _embedder_workers(host, checkpoint, device, settings.plugin_timeout)
         self._judge = Judge(
             limits=settings.limits,

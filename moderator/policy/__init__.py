@@ -7,7 +7,8 @@ from moderator.policy.cases import Case, CaseResult, load_cases, run_cases
 from moderator.policy.catalogue import PolicyFiles, find_policy, rules_of_digest
 from moderator.policy.evaluate import Evaluator, Outcome
 from moderator.policy.load import load_policy
-from moderator.policy.schema import Policy, Rule
+from moderator.policy.route import PolicyRouter
+from moderator.policy.schema import Policy, QueueRule, Rule
 
 __all__ = [
     "Case",
@@ -16,6 +17,8 @@ __all__ = [
     "Outcome",
     "Policy",
     "PolicyFiles",
+    "PolicyRouter",
+    "QueueRule",
     "Rule",
     "find_policy",
     "load_cases",

@@ -10,6 +10,7 @@ A file is a list. Only ``name`` and ``expect`` are required; labels that are not
       judged: false            # nothing could be judged: no label has a score
       expect: block
       matches: [hate-block]    # exactly these rules, in any order; left out = not checked
+      queue: hate              # where its task waits; left out = not checked
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ import yaml
 from moderator.errors import PolicyError
 from moderator.policy.evaluate import Evaluator, Outcome
 from moderator.policy.nodes import Document, line_of, read_source, tag_of
+from moderator.policy.route import PolicyRouter
 from moderator.policy.schema import Policy
-from moderator.types import Action, SignalSpec
+from moderator.types import Action, SignalSpec, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,18 @@ class Case:
     degraded: tuple[str, ...] = ()
     matches: tuple[str, ...] | None = None
     line: int = 0
+    queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How a case went. ``problem`` is empty if the policy did what the case expects."""
+    """How a case went. ``problem`` is empty if the policy did what the case expects. ``queue``: where a
+    task of it would wait, ``None`` if it gets none."""
 
     case: Case
     outcome: Outcome
     problem: str
+    queue: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -81,15 +86,23 @@ def load_cases(
 
 def run_cases(policy: Policy, cases: Sequence[Case], signals: Sequence[SignalSpec]) -> list[CaseResult]:
     """Apply the policy to every case, in order."""
-    evaluator = Evaluator(policy, signals)
+    evaluator, router = Evaluator(policy, signals), PolicyRouter(policy, signals)
     results = []
     for case in cases:
         outcome = evaluator.evaluate(case.scores, case.signals, case.context, case.degraded)
-        results.append(CaseResult(case, outcome, _problem(case, outcome)))
+        queue = _queue(policy, router, case, outcome)
+        results.append(CaseResult(case, outcome, _problem(case, outcome, queue), queue))
     return results
 
 
-def _problem(case: Case, outcome: Outcome) -> str:
+def _queue(policy: Policy, router: PolicyRouter, case: Case, outcome: Outcome) -> str | None:
+    if outcome.action is Action.ALLOW or (outcome.action is Action.BLOCK and not policy.review_blocks):
+        return None
+    verdict = Verdict(case.name, outcome.action, case.scores, case.signals, outcome.matches, outcome.degraded)
+    return router.queue_of(verdict, case.context).queue
+
+
+def _problem(case: Case, outcome: Outcome, queue: str | None) -> str:
     said = []
     matched = sorted(match.rule for match in outcome.matches)
     if outcome.action is not case.expect:
@@ -98,6 +111,8 @@ def _problem(case: Case, outcome: Outcome) -> str:
     elif case.matches is not None and sorted(case.matches) != matched:
         said.append(f"expected the rules {', '.join(sorted(case.matches)) or 'none'}")
         said.append(f"these held: {', '.join(matched) or 'none'}")
+    elif case.queue is not None and case.queue != queue:
+        said.append(f"expected the queue {case.queue}, got {queue or 'no task'}")
     if said and outcome.degraded:
         said.append(f"not fully judged: {'; '.join(outcome.degraded)}")
     return "; ".join(said)
@@ -112,7 +127,7 @@ class _Reader:
 
     def case(self, node: yaml.Node) -> Case:
         document = self.document
-        optional = ("scores", "signals", "context", "degraded", "judged", "matches")
+        optional = ("scores", "signals", "context", "degraded", "judged", "matches", "queue")
         table = document.table(node, "a case", ("name", "expect"), optional)
         scores = self._numbers(table.get("scores"), "scores", frozenset(self.labels))
         judged = self._judged(table.get("judged"))
@@ -127,6 +142,7 @@ class _Reader:
             degraded=self._texts(table.get("degraded"), "degraded"),
             matches=self._matches(table.get("matches")),
             line=line_of(node),
+            queue=self._queue(table.get("queue")),
         )
 
     def _expect(self, node: yaml.Node | None) -> Action:
@@ -179,6 +195,14 @@ class _Reader:
     def _texts(self, node: yaml.Node | None, what: str) -> tuple[str, ...]:
         document = self.document
         return tuple(document.text(each, f"an entry of {what}") for each in document.items(node, what))
+
+    def _queue(self, node: yaml.Node | None) -> str | None:
+        name = self.document.text(node, "queue")
+        queues = [rule.name for rule in self.policy.queues]
+        if node is not None and name and name not in queues:
+            known = f"no queue {name!r}; known are {', '.join(queues)}"
+            self.document.note(line_of(node), f"queue: policy {self.policy.name!r} has {known}")
+        return name or None
 
     def _matches(self, node: yaml.Node | None) -> tuple[str, ...] | None:
         if node is None:

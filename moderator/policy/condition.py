@@ -44,11 +44,18 @@ class Condition:
     unheard: frozenset[str] = frozenset()
 
 
-def check_condition(source: str, ranges: Ranges, *, incomplete: bool = False, hint: str = "") -> Condition:
+def check_condition(
+    source: str,
+    ranges: Ranges,
+    *,
+    incomplete: bool = False,
+    hint: str = "",
+    others: frozenset[str] = frozenset({CONTEXT}),
+) -> Condition:
     """Check ``source`` against the labels and signals in ``ranges``; never raises.
 
     ``incomplete``: there may be signals beside them, so that an unknown name is no problem but ``unheard``.
-    ``hint`` is added to the problem of an unknown name.
+    ``hint`` is added to the problem of an unknown name. ``others``: names whose values are not numbers.
     """
     if len(source) > MAX_LENGTH:
         return _broken(f"condition has {len(source)} characters; at most {MAX_LENGTH} are read: split it")
@@ -58,7 +65,7 @@ def check_condition(source: str, ranges: Ranges, *, incomplete: bool = False, hi
         return _broken(f"condition is not valid CEL: {_syntax(str(error))}")
     tokens = tokenise(source)
     bound = bound_names(tokens)
-    known = {*ranges, CONTEXT}
+    known = {*ranges, *others}
     problems = [
         f"the name {name!r} bound in a macro hides the variable of that name; use another"
         for name in sorted(bound & known)
@@ -76,7 +83,7 @@ def check_condition(source: str, ranges: Ranges, *, incomplete: bool = False, hi
     out_of_range = [said for each in thresholds if (said := _threshold(each, *ranges[each.name]))]
     problems += out_of_range
     if not problems and not unheard:
-        problems += _sense(program, used, ranges, thresholds)
+        problems += _sense(program, used, ranges, thresholds, others)
     return Condition(used & known, tuple(problems), unheard)
 
 
@@ -133,13 +140,19 @@ def _threshold(found: Comparison, low: float, high: float) -> str:
     return f"threshold out of range: {found.text!r} {outcome}, {found.name} lies in [{low:g}, {high:g}]"
 
 
-def _sense(program: Any, used: frozenset[str], ranges: Ranges, thresholds: Sequence[Comparison]) -> list[str]:
+def _sense(
+    program: Any,
+    used: frozenset[str],
+    ranges: Ranges,
+    thresholds: Sequence[Comparison],
+    others: frozenset[str],
+) -> list[str]:
     """Constant conditions, and those that fail or give no truth value whatever the scores."""
     constant = _run(program, {})
     if not used or isinstance(constant, bool):
         value = f" {str(constant).lower()}" if isinstance(constant, bool) else ""
         return [f"condition is constant{value}: it must depend on a label, a signal or {CONTEXT}"]
-    if CONTEXT in used:  # what the context holds is not known here
+    if used & others:  # what the context holds is not known here
         return []
     samples, complete = _samples(used, ranges, thresholds)
     results = [_run(program, sample) for sample in samples]

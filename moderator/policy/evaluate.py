@@ -65,14 +65,14 @@ class Evaluator:
         unusable = bool(self.policy.unheard)
         for name, value in signals.items():
             low, high = self._ranges.get(name, (-math.inf, math.inf))
-            if problem := _out_of_range(value, low, high):
+            if problem := out_of_range(value, low, high):
                 reasons.append(f"signal {name!r} is {problem}")
                 variables.pop(name, None)
                 unusable = True
             elif name in self._defaults:
                 variables[name] = float(value)
         for name, value in scores.items():
-            if problem := _out_of_range(value, 0.0, 1.0):
+            if problem := out_of_range(value, 0.0, 1.0):
                 reasons.append(f"score {name!r} is {problem}")
                 unusable = True
             elif name in self.policy.labels:
@@ -80,7 +80,7 @@ class Evaluator:
         if scores:
             reasons += [f"label {name!r} has no score" for name in sorted(self.policy.labels - scores.keys())]
         if self.policy.uses_context:
-            variables[CONTEXT] = _plain_context(context, reasons)
+            variables[CONTEXT] = plain_context(context, reasons)
         matches = self._matches(cel.Context(variables=variables), variables, reasons, unusable)
         action = Action.severest(*(m.action for m in matches)) if matches else self.policy.otherwise
         if reasons:
@@ -98,7 +98,7 @@ class Evaluator:
             try:
                 held = program.execute(context)
             except Exception as error:  # noqa: BLE001 - the library raises IndexError and more for odd contexts
-                if not (explained and _is_undefined(error)):
+                if not (explained and is_undefined(error)):
                     reasons.append(f"{cannot}: {first_sentence(error)}")
                 continue
             if held is True:
@@ -108,11 +108,12 @@ class Evaluator:
         return matches
 
 
-def _is_undefined(error: Exception) -> bool:
+def is_undefined(error: Exception) -> bool:
+    """Whether a condition could not be evaluated for want of a score."""
     return isinstance(error, RuntimeError) and str(error).startswith("Undefined variable")
 
 
-def _out_of_range(value: Any, low: float, high: float) -> str:
+def out_of_range(value: Any, low: float, high: float) -> str:
     """What is wrong with a score, or an empty string."""
     try:
         number = math.nan if isinstance(value, (str, bytes)) else float(value)
@@ -125,7 +126,7 @@ def _out_of_range(value: Any, low: float, high: float) -> str:
     return ""
 
 
-def _plain_context(context: Mapping[str, Any], reasons: list[str]) -> dict[str | int, Any]:
+def plain_context(context: Mapping[str, Any], reasons: list[str]) -> dict[str | int, Any]:
     """The context as CEL can read it. A key whose value it cannot read is left out and said."""
     plain: dict[str | int, Any] = {}
     for key, value in context.items():

@@ -15,10 +15,10 @@ import yaml
 from moderator.errors import PolicyError
 from moderator.policy.condition import Condition, Ranges, check_condition
 from moderator.policy.nodes import Document, kind_of, line_of, read_source, tag_of
+from moderator.policy.queues import read_queues, read_weights
 from moderator.policy.schema import CONTEXT, Policy, Rule
 from moderator.types import Action, SignalSpec
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -48,15 +48,18 @@ def load_policy(
         root,
         "the policy",
         ("name", "version", "rules", "otherwise", "on_degraded"),
-        ("description", "review_blocks"),
+        ("description", "review_blocks", "queues", "priority"),
     )
-    policy_name = _name(document, table.get("name"), "name")
+    policy_name = document.name_of(table.get("name"), "name")
     version = _version(document, table.get("version"))
     otherwise = _action(document, table.get("otherwise"), "otherwise", Action.REVIEW)
     on_degraded = _on_degraded(document, table.get("on_degraded"))
     description = document.text(table.get("description"), "description")
     review_blocks = _flag(document, table.get("review_blocks"), "review_blocks")
     rules, conditions = _rules(document, table.get("rules"), ranges, failed, blocked)
+    queues, routing = read_queues(document, table.get("queues"), ranges, incomplete=bool(failed))
+    conditions += routing
+    weights = read_weights(document, table.get("priority"), labels, ranges, incomplete=bool(failed))
     document.finish()
     used = {name for condition in conditions for name in condition.names}
     unheard = {name for condition in conditions for name in condition.unheard}
@@ -74,6 +77,8 @@ def load_policy(
         uses_context=CONTEXT in used,
         unheard=frozenset(unheard),
         degraded=_degraded(unheard, failed, blocked),
+        queues=queues,
+        weights=weights,
     )
 
 
@@ -115,7 +120,7 @@ def _rules(
         if not table:
             continue
         line = line_of(each)
-        name = _name(document, table.get("name"), "the rule's name")
+        name = document.name_of(table.get("name"), "the rule's name")
         if name and name in lines:
             document.note(line, f"rule {name!r} has the name of the rule on line {lines[name]}")
         lines.setdefault(name, line)
@@ -130,16 +135,6 @@ def _rules(
     if isinstance(node, yaml.SequenceNode) and not node.value:
         document.note(line_of(node), "rules is empty; a policy has at least one rule")
     return rules, conditions
-
-
-def _name(document: Document, node: yaml.Node | None, what: str) -> str:
-    name = document.text(node, what)
-    if node is not None and name and not _NAME.fullmatch(name):
-        document.note(
-            line_of(node),
-            f"{what} {name[:100]!r} may hold only letters, digits, '-', '_' and '.', at most 100",
-        )
-    return name
 
 
 def _version(document: Document, node: yaml.Node | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from moderator.errors import PolicyError
 
 MAX_BYTES: Final = 1_000_000
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 _KINDS: Final = {
     "str": "text",
@@ -107,6 +109,16 @@ class Document:
         if not text:
             self.note(line_of(node), f"{what} is empty")
         return text
+
+    def name_of(self, node: yaml.Node | None, what: str) -> str:
+        """A name of rules, queues and policies: no spaces, nothing odd."""
+        name = self.text(node, what)
+        if node is not None and name and not _NAME.fullmatch(name):
+            self.note(
+                line_of(node),
+                f"{what} {name[:100]!r} may hold only letters, digits, '-', '_' and '.', at most 100",
+            )
+        return name
 
     def _compose(self, data: bytes) -> yaml.Node | None:
         if len(data) > MAX_BYTES:

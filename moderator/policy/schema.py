@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from moderator.routing import Route, Weights
 from moderator.types import Action
 
 CONTEXT = "item"
@@ -22,6 +23,20 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueRule:
+    """A queue for tasks: those for which ``when`` (CEL) holds, if no queue before takes them. That of the
+    default queue is empty: it takes the rest."""
+
+    when: str
+    route: Route
+    line: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.route.queue
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A checked policy. Build it with ``load_policy``.
 
@@ -29,7 +44,8 @@ class Policy:
     not be judged in full. ``review_blocks``: a blocked item gets a review task too. ``digest``: SHA-256
     of the file's bytes. ``labels`` and ``signals``: those its conditions mention, so that the caller
     knows which detectors this policy depends on. ``unheard``: names that are neither, taken for signals of
-    plugins that failed; ``degraded``: why, a reason that holds for every item.
+    plugins that failed; ``degraded``: why, a reason that holds for every item. ``queues``: in the order in
+    which they are asked, the default queue last; ``weights``: what makes a task urgent.
     """
 
     name: str
@@ -45,6 +61,8 @@ class Policy:
     uses_context: bool = False
     unheard: frozenset[str] = frozenset()
     degraded: tuple[str, ...] = ()
+    queues: tuple[QueueRule, ...] = (QueueRule("", Route()),)
+    weights: Weights = field(default_factory=Weights)
 
     @property
     def variables(self) -> frozenset[str]:

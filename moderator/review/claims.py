@@ -1,50 +1,166 @@
-"""Taking the most urgent tasks: one statement, so that nobody else can take the same ones.
+"""Taking tasks: what is overdue first, longest overdue first, then the most urgent, over all queues.
 
-On PostgreSQL rows that another transaction is taking are passed over (``FOR UPDATE SKIP LOCKED``); on SQLite
-it is one conditional ``UPDATE … RETURNING`` of the one writer there is.
+Tasks wait in *lanes*: those of one queue that take the same role to claim. Each lane is a run of two indexes,
+by due time and by urgency, so that a claim never walks past tasks of other roles, however many wait. Over
+several lanes it looks at the heads of all, then takes from each as many as are among the first, by one
+``UPDATE … RETURNING``. Rows that another transaction is taking are passed over on PostgreSQL (``FOR UPDATE
+SKIP LOCKED``); SQLite has one writer.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy import literal_column as sql
 
 from moderator.review.machine import BACK, RULES, ActKind, TaskState
-from moderator.store import clock
+from moderator.review.records import ROUTE
+from moderator.review.refusals import RestrictedQueueError
+from moderator.store import clock, placing
 from moderator.store.canonical import escape_text
+from moderator.store.placing import Lane
 from moderator.store.tables import UNFINISHED, DecisionRow, ReviewEventRow, TaskRow, plain_state
 from moderator.types import Role, Stage, State
 
+_LANES = 100  # in one statement; SQLite takes 500
+_HEAD = (TaskRow.queue, TaskRow.needs, TaskRow.id)
 
-def take(
-    connection: Connection, reviewer: str, role: Role, count: int, at: datetime, until: datetime
-) -> list[TaskState]:
-    """Claim up to ``count`` tasks for a reviewer, the most urgent first; none that they have skipped."""
-    name = escape_text(reviewer)
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims, and on what terms. ``lease``: in place of the queue's own; ``usual``: where it has none."""
+
+    reviewer: str
+    role: Role
+    at: datetime
+    lease: timedelta | None
+    usual: timedelta
+
+
+def take(connection: Connection, who: Claimant, count: int, queue: str | None) -> list[TaskState]:
+    """Claim up to ``count`` tasks, of one queue or of all; none that the reviewer has skipped."""
+    roles = [role for role in Role if who.role.covers(role)]
+    lanes = placing.lanes(connection, roles, queue)
+    if queue is not None and not lanes:
+        _check_open(connection, who, queue)
+    taken: list[TaskState] = []
+    for overdue in (True, False):
+        left = set(lanes)
+        while left and (wanted := count - len(taken)):
+            heads = _heads(connection, who, sorted(left), overdue, wanted)
+            rows: list[Any] = []
+            for lane, number in heads.items():
+                got = _take(connection, who, lane, overdue, number)
+                rows += got
+                if len(got) < number:  # others are taking the rest
+                    left.discard(lane)
+            order = (lambda row: (row.due_at, row.id)) if overdue else (lambda row: (-row.priority, row.id))
+            taken += [_state(row, who.reviewer) for row in sorted(rows, key=order)]
+            if sum(heads.values()) < wanted:
+                break
+    return taken
+
+
+def _check_open(connection: Connection, who: Claimant, queue: str) -> None:
+    """``RestrictedQueueError`` if tasks wait there, but for another role."""
+    others = [role for role in Role if not who.role.covers(role)]
+    for _, role in placing.lanes(connection, others, queue):
+        query = select(TaskRow.role).where(text(UNFINISHED), TaskRow.queue == queue, TaskRow.needs == role)
+        restricted = Role(connection.execute(query.limit(1)).scalar() or Role.REVIEWER)
+        if not who.role.covers(restricted):
+            raise RestrictedQueueError(
+                f"the queue {queue!r} takes the role {restricted}; {who.reviewer} is {who.role}"
+            )
+
+
+def _heads(
+    connection: Connection, who: Claimant, lanes: Sequence[Lane], overdue: bool, count: int
+) -> Mapping[Lane, int]:
+    """How many of the first ``count`` tasks are in which lane; as many as are wanted if there is one lane."""
+    if len(lanes) == 1:
+        return dict.fromkeys(lanes, count)
+    key = (TaskRow.due_at if overdue else -TaskRow.priority).label("key")
+    found: list[Any] = []
+    for at in range(0, len(lanes), _LANES):
+        parts = [
+            select(_waiting(who, lane, overdue, count, (*_HEAD, key)).subquery())
+            for lane in lanes[at : at + _LANES]
+        ]
+        merged = union_all(*parts).order_by(sql("key"), sql("id")).limit(count)
+        found += connection.execute(merged).all()
+    found.sort(key=lambda row: (row.key, row.id))
+    return Counter((row.queue, Role(row.needs)) for row in found[:count])
+
+
+def _take(connection: Connection, who: Claimant, lane: Lane, overdue: bool, count: int) -> list[Any]:
     picked = (
-        select(TaskRow.id)
-        .where(text(UNFINISHED), _claimable(name, role, clock.stored(at)), ~_skipped(name))
-        .order_by(TaskRow.priority.desc(), TaskRow.id)
-        .limit(count)
-        .with_for_update(skip_locked=True)
-        .cte("picked")
+        _waiting(who, lane, overdue, count, (TaskRow.id,)).with_for_update(skip_locked=True).cte("picked")
     )
+    at = clock.stored(who.at)
+    usual = func.coalesce(TaskRow.lease, clock.span(who.usual))
     taken = (
         update(TaskRow)
         .where(TaskRow.id.in_(select(picked.c.id)))
         .values(
             state=State.CLAIMED.value,
-            reviewer=name,
+            reviewer=escape_text(who.reviewer),
             claim_token=TaskRow.claim_token + 1,
-            lease_until=clock.stored(until),
+            lease_until=at + (usual if who.lease is None else clock.span(who.lease)),
         )
-        .returning(TaskRow.id, TaskRow.priority, TaskRow.stage, TaskRow.claim_token)
+        .returning(
+            TaskRow.id, TaskRow.priority, TaskRow.stage, TaskRow.claim_token, TaskRow.lease_until, *ROUTE
+        )
     )
-    rows = sorted(connection.execute(taken).all(), key=lambda row: (-row.priority, row.id))
-    return [
-        TaskState(row.id, State.CLAIMED, Stage(row.stage), row.claim_token, reviewer, until) for row in rows
-    ]
+    return list(connection.execute(taken).all())
+
+
+def _waiting(
+    who: Claimant, lane: Lane, overdue: bool, count: int, columns: tuple[Any, ...]
+) -> Select[*tuple[Any, ...]]:
+    """The first tasks of a lane that may be claimed."""
+    name, at = escape_text(who.reviewer), clock.stored(who.at)
+    query = select(*columns).where(
+        text(UNFINISHED),
+        TaskRow.queue == lane[0],
+        TaskRow.needs == lane[1].value,
+        _claimable(name, who.role, at),
+        ~_skipped(name),
+    )
+    if overdue:
+        query = query.where(TaskRow.due_at <= at).order_by(TaskRow.due_at, TaskRow.id)
+    else:
+        query = query.order_by(TaskRow.priority.desc(), TaskRow.id)
+    return query.limit(count)
+
+
+def _state(row: Any, reviewer: str) -> TaskState:
+    return TaskState(
+        row.id,
+        State.CLAIMED,
+        Stage(row.stage),
+        row.claim_token,
+        reviewer,
+        clock.moment(row.lease_until),
+        route=placing.route_of(row._mapping),
+        due_at=clock.moment(row.due_at),
+    )
 
 
 def _claimable(name: str, role: Role, at: int) -> ColumnElement[bool]:

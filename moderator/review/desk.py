@@ -13,6 +13,7 @@ from moderator.review.machine import ActKind, TaskState
 from moderator.review.refusals import WrongCountError
 from moderator.review.request import MAX_TEXT, Request, check_count, check_length, check_name
 from moderator.review.transactions import Transactions
+from moderator.routing import Route
 from moderator.settings import Review
 from moderator.store.session import Store
 from moderator.types import Action, Role
@@ -33,7 +34,8 @@ class ReviewDesk:
 
     ``roles``: reviewer → role; those not in it are plain reviewers, and without it everybody is a lead.
     ``rules_of``: the rules of a policy by its digest, where they are known. ``draw``: a number in [0, 1),
-    below the share of second reviews where a decision shall get one.
+    below the share of second reviews where a decision shall get one. ``route_of``: a queue by its name, with
+    what it asks, ``None`` if the policy has none of that name.
     """
 
     def __init__(
@@ -44,17 +46,26 @@ class ReviewDesk:
         terms: Review | None = None,
         rules_of: RulesOf = lambda digest: None,
         draw: Callable[[], float] = random.random,
+        route_of: Callable[[str], Route | None] = lambda queue: None,
     ) -> None:
-        self._doing = Transactions(store, roles, terms or Review(), rules_of, draw)
+        self._doing = Transactions(store, roles, terms or Review(), rules_of, draw, route_of)
 
-    def claim(self, reviewer: str, count: int = 1, *, lease_seconds: float | None = None) -> list[Claim]:
-        """Claim up to ``count`` tasks, the most urgent first; fewer, or none, if no more are waiting.
+    def claim(
+        self,
+        reviewer: str,
+        count: int = 1,
+        *,
+        queue: str | None = None,
+        lease_seconds: float | None = None,
+    ) -> list[Claim]:
+        """Claim up to ``count`` tasks, of one queue or of all; fewer, or none, if no more are waiting.
 
-        Left out are tasks the reviewer has skipped, and those that need another role or another person.
+        What is overdue comes first, then the most urgent. Left out are tasks the reviewer has skipped, and
+        those that need another role or another person; where all of a queue do, it is refused.
         """
         check_name("a claim", "reviewer", reviewer)
         check_count(count)
-        return [_claim(state) for state in self._doing.take(reviewer, count, lease_seconds)]
+        return [_claim(state) for state in self._doing.take(reviewer, count, queue, lease_seconds)]
 
     def claim_task(self, task_id: int, reviewer: str, *, lease_seconds: float | None = None) -> Claim:
         """Claim one task, also one that the reviewer has skipped."""
@@ -80,6 +91,22 @@ class ReviewDesk:
         """Give a task back for somebody else: ``claim`` does not offer it to this reviewer again."""
         return self._doing.submit(
             Request(task_id, ActKind.SKIP, reviewer, reason, token=token, key=idempotency_key)
+        )
+
+    def move(
+        self,
+        task_id: int,
+        queue: str,
+        reviewer: str,
+        reason: str,
+        *,
+        token: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Receipt:
+        """Put a task into another queue, where it waits anew as long as that allows. Anybody who may work on
+        it may, also into a queue that is not theirs."""
+        return self._doing.submit(
+            Request(task_id, ActKind.MOVE, reviewer, reason, token=token, key=idempotency_key, queue=queue)
         )
 
     def escalate(

@@ -113,6 +113,8 @@ def event_row(act: Act, state: TaskState, **more: Any) -> dict[str, Any]:
         "request": None,
         "idempotency_key": None,
         "created_at": clock.stored(act.at),
+        "queue": state.route.queue,
+        "due_at": None if state.due_at is None else clock.stored(state.due_at),
         **more,
     }
 

@@ -17,12 +17,14 @@ from moderator.review.refusals import (
     AppealExpiredError,
     LeaseExpiredError,
     MissingReasonError,
+    RestrictedQueueError,
     SameReviewerError,
     StaleClaimError,
     WrongActionError,
     WrongRoleError,
     WrongStateError,
 )
+from moderator.routing import Route
 from moderator.types import Action, Decision, Role, Stage, State
 
 
@@ -33,6 +35,7 @@ class ActKind(enum.StrEnum):
     RENEW = "renew"
     RELEASE = "release"
     SKIP = "skip"
+    MOVE = "move"
     DECIDE = "decide"
     ESCALATE = "escalate"
     SECOND_REVIEW = "second review"
@@ -48,7 +51,8 @@ class TaskState:
     """All of a task that decides what may be done with it.
 
     ``token`` counts its claims; ``reviewer`` and ``lease_until`` belong to the present one. ``standing`` is
-    the decision in force, ``deciders`` all who ever decided, ``appeal_until`` the end of the time to appeal.
+    the decision in force, ``deciders`` all who ever decided, ``appeal_until`` the end of the time to appeal,
+    ``route`` the queue it is in, ``due_at`` when what is asked shall be done.
     """
 
     task_id: int
@@ -60,13 +64,16 @@ class TaskState:
     standing: Decision | None = None
     deciders: frozenset[str] = field(default_factory=frozenset)
     appeal_until: datetime | None = None
+    route: Route = field(default_factory=Route)
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
     """What somebody wants to do. ``at`` is now, by the database's clock.
 
-    ``token``: of the claim it is done under; ``until``: the end of a new lease; ``action``: a decision's.
+    ``token``: of the claim it is done under; ``until``: the end of a new lease, or when an appeal shall be
+    answered; ``action``: a decision's; ``route``: the queue to move to.
     """
 
     kind: ActKind
@@ -77,6 +84,7 @@ class Act:
     until: datetime | None = None
     reason: str = ""
     action: Action | None = None
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ RULES = (
     Rule(ActKind.RENEW, State.CLAIMED, _ANY, State.CLAIMED, held=True),
     Rule(ActKind.RELEASE, State.CLAIMED, _ANY, None, held=True),
     Rule(ActKind.SKIP, State.CLAIMED, _ANY, None, held=True, reason=True),
+    Rule(ActKind.MOVE, State.CLAIMED, _ANY, None, held=True, reason=True),
     Rule(ActKind.ESCALATE, State.CLAIMED, (_R,), State.ESCALATED, _E, held=True, reason=True),
     Rule(ActKind.DECIDE, State.CLAIMED, (_R, _E, _S), State.DECIDED, _R, held=True, reason=True),
     Rule(ActKind.SECOND_REVIEW, State.DECIDED, (_R,), State.QUEUED, _S, role=Role.SENIOR, reason=True),
@@ -139,6 +148,7 @@ DECIDING = frozenset({ActKind.DECIDE, ActKind.UPHOLD, ActKind.REVERSE})
 
 def transition(state: TaskState, act: Act) -> TaskState:
     """The state after ``act``. Raises a ``QueueError`` of ``review.refusals`` if it may not be done."""
+    check_admitted(state.task_id, state.route, act)
     must_be_held = any(rule.held for rule in RULES if rule.act is act.kind)
     if must_be_held:
         _check_token(state, act)
@@ -165,8 +175,18 @@ def transition(state: TaskState, act: Act) -> TaskState:
     return _moved(state, act, rule)
 
 
+def check_admitted(task_id: int, route: Route, act: Act) -> None:
+    """``RestrictedQueueError`` if the queue is not for this role. Anybody may appeal."""
+    if act.kind is not ActKind.APPEAL and not act.role.covers(route.role):
+        raise RestrictedQueueError(
+            f"task {task_id} is in the queue {route.queue!r}, which takes the role {route.role}; {act.by} is "
+            f"{act.role}"
+        )
+
+
 def held_for(state: TaskState, claim: Act, act: Act) -> TaskState:
     """The state after ``claim``, made only to do ``act`` next; refused as ``act`` is if it cannot follow."""
+    check_admitted(state.task_id, state.route, act)
     if not any(
         rule.act is act.kind and rule.state is State.CLAIMED and state.stage in rule.stages for rule in RULES
     ):
@@ -194,6 +214,12 @@ def put_back(state: TaskState, at: datetime) -> TaskState:
     return state
 
 
+def needed(state: TaskState) -> Role:
+    """The role it takes to claim the task once it waits: its queue's, or that of what it asks."""
+    asked = [rule.role for rule in RULES if rule.act is ActKind.CLAIM and state.stage in rule.stages]
+    return state.route.role if state.route.role.covers(asked[0]) else asked[0]
+
+
 def claimable(role: Role) -> Collection[Stage]:
     """The stages in which this role may claim a task."""
     rules = [rule for rule in RULES if rule.act is ActKind.CLAIM and role.covers(rule.role)]
@@ -201,6 +227,7 @@ def claimable(role: Role) -> Collection[Stage]:
 
 
 def _moved(state: TaskState, act: Act, rule: Rule) -> TaskState:
+    state = _due(state, act)
     to = BACK[state.stage] if rule.to is None else rule.to
     stage = rule.stage or state.stage
     if act.kind in DECIDING:
@@ -218,6 +245,17 @@ def _moved(state: TaskState, act: Act, rule: Rule) -> TaskState:
     return replace(
         state, name=to, stage=stage, token=state.token + claims, reviewer=act.by, lease_until=act.until
     )
+
+
+def _due(state: TaskState, act: Act) -> TaskState:
+    """The state with the due time that ``act`` sets: what is asked anew has its whole time."""
+    if act.kind is ActKind.APPEAL:
+        return replace(state, due_at=act.until)
+    if act.kind is ActKind.MOVE and act.route is not None:
+        return replace(state, route=act.route, due_at=act.at + act.route.due)
+    if act.kind in (ActKind.SECOND_REVIEW, ActKind.REOPEN):
+        return replace(state, due_at=act.at + state.route.due)
+    return state
 
 
 def _rule(state: TaskState, act: Act) -> Rule:

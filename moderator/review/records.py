@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from moderator.review.machine import TaskState
+from moderator.review.machine import TaskState, needed
 from moderator.review.refusals import NoSuchTaskError
-from moderator.store import clock
+from moderator.store import clock, placing
 from moderator.store.canonical import escape_text, unescape_text
 from moderator.store.decisions import decision_of
 from moderator.store.tables import DecisionRow, TaskRow
@@ -17,6 +18,8 @@ from moderator.types import Stage, State
 
 _CHUNK = 500  # of numbers in one statement; databases limit them
 _MAX_KEY = 2**63 - 1
+ROUTE = (TaskRow.queue, TaskRow.due_at, TaskRow.due, TaskRow.role, TaskRow.lease)
+"""The columns of a task that say where it waits."""
 
 
 def lock(connection: Connection, task_ids: Iterable[int]) -> None:
@@ -46,7 +49,7 @@ def load(connection: Connection, task_ids: Iterable[int], appeal_time: timedelta
             deciders.setdefault(task_id, set()).add(unescape_text(reviewer))
         columns = (
             TaskRow.id, TaskRow.state, TaskRow.stage, TaskRow.claim_token, TaskRow.reviewer,
-            TaskRow.lease_until, TaskRow.decision_id,
+            TaskRow.lease_until, TaskRow.decision_id, *ROUTE,
         )  # fmt: skip
         rows = connection.execute(select(*columns).where(TaskRow.id.in_(chunk)).order_by(TaskRow.id)).all()
         for row in rows:
@@ -63,6 +66,8 @@ def load(connection: Connection, task_ids: Iterable[int], appeal_time: timedelta
                     standing=standing,
                     deciders=frozenset(deciders.get(row.id, ())),
                     appeal_until=ends or None,
+                    route=placing.route_of(row._mapping),
+                    due_at=clock.moment(row.due_at),
                 )
             )
     return states
@@ -79,6 +84,8 @@ def save(connection: Connection, states: Sequence[TaskState]) -> None:
             claim_token=bindparam("token"),
             reviewer=bindparam("holder"),
             lease_until=bindparam("until"),
+            needs=bindparam("new_needs"),
+            **{column.name: bindparam(f"new_{column.name}") for column in ROUTE},
         )
     )
     connection.execute(
@@ -91,10 +98,17 @@ def save(connection: Connection, states: Sequence[TaskState]) -> None:
                 "token": state.token,
                 "holder": None if state.reviewer is None else escape_text(state.reviewer),
                 "until": None if state.lease_until is None else clock.stored(state.lease_until),
+                **{f"new_{name}": value for name, value in _place(state).items()},
             }
             for state in states
         ],
     )
+
+
+def _place(state: TaskState) -> Mapping[str, Any]:
+    if state.due_at is None:
+        raise ValueError(f"task {state.task_id} has no due time")
+    return {**placing.route_columns(state.route, clock.stored(state.due_at)), "needs": needed(state).value}
 
 
 def _chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

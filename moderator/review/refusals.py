@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moderator.errors import QueueError
+from moderator.errors import RestrictedQueueError as RestrictedQueueError
 
 
 class NoSuchTaskError(QueueError):
@@ -31,6 +32,10 @@ class LeaseExpiredError(QueueError):
 
 class WrongRoleError(QueueError):
     """The reviewer's role does not cover the act."""
+
+
+class UnknownQueueError(QueueError):
+    """The policy has no such queue."""
 
 
 class SameReviewerError(QueueError):

@@ -31,6 +31,7 @@ class Request:
     labels: Mapping[str, bool] = field(default_factory=dict)
     token: int | None = None
     key: str | None = None
+    queue: str | None = None
 
     def digest(self) -> str:
         """SHA-256 of what is asked for."""
@@ -38,6 +39,8 @@ class Request:
             self.task_id, self.kind.value, self.reviewer, self.reason, self.action, self.policy_rule,
             dict(self.labels),
         ]  # fmt: skip
+        if self.queue is not None:
+            asked.append(self.queue)
         return hashlib.sha256(canonical_json(asked)).hexdigest()
 
     def check(self) -> None:

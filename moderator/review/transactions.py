@@ -15,9 +15,12 @@ from sqlalchemy import Connection
 
 from moderator.review import claims, journal, records
 from moderator.review.basis import RulesOf, check_labels, rule_of
+from moderator.review.claims import Claimant
 from moderator.review.journal import Receipt
 from moderator.review.machine import DECIDING, Act, ActKind, TaskState, decided_action, held_for, transition
+from moderator.review.refusals import UnknownQueueError
 from moderator.review.request import Request, check_lease
+from moderator.routing import DEFAULT_QUEUE, Route
 from moderator.settings import Review
 from moderator.store import clock
 from moderator.store.canonical import escape_text
@@ -27,7 +30,9 @@ from moderator.store.session import Store
 from moderator.types import Decision, Role, Stage, State
 
 _SYSTEM = ""  # who acts where the software does so by itself
-_CLAIMING = frozenset({ActKind.SKIP, ActKind.DECIDE, ActKind.ESCALATE, ActKind.UPHOLD, ActKind.REVERSE})
+_CLAIMING = frozenset(
+    {ActKind.SKIP, ActKind.MOVE, ActKind.DECIDE, ActKind.ESCALATE, ActKind.UPHOLD, ActKind.REVERSE}
+)
 """Acts on a task one holds that, without a token, claim it in the same transaction."""
 
 
@@ -40,13 +45,17 @@ class Transactions:
     terms: Review
     rules_of: RulesOf
     draw: Callable[[], float]
+    route_of: Callable[[str], Route | None]
 
-    def take(self, reviewer: str, count: int, lease_seconds: float | None) -> list[TaskState]:
+    def take(
+        self, reviewer: str, count: int, queue: str | None, lease_seconds: float | None
+    ) -> list[TaskState]:
         """Claim the most urgent."""
-        lease, role = self._lease(lease_seconds), self._role(reviewer)
+        lease, role = _lease(lease_seconds), self._role(reviewer)
         with self.store.acting() as connection:
             at = _now(connection)
-            states = claims.take(connection, reviewer, role, count, at, at + lease)
+            who = Claimant(reviewer, role, at, lease, self._usual_lease())
+            states = claims.take(connection, who, count, queue)
             if states:
                 take_turn(connection)
                 act = Act(ActKind.CLAIM, reviewer, role, at)
@@ -69,13 +78,14 @@ class Transactions:
     def hold(self, request: Request, lease_seconds: float | None) -> TaskState:
         """Claim or renew."""
         request.check()
-        lease = self._lease(lease_seconds)
+        lease = _lease(lease_seconds)
         with self.store.acting() as connection:
             records.lock(connection, [request.task_id])
             take_turn(connection)
             act = self._act(connection, request)
-            act = replace(act, until=act.at + lease)
-            state = transition(self._load(connection, [request.task_id])[0], act)
+            before = self._load(connection, [request.task_id])[0]
+            act = replace(act, until=act.at + (lease or self._lease_in(before)))
+            state = transition(before, act)
             records.save(connection, [state])
             journal.add_events(connection, [journal.event_row(act, state)])
         return state
@@ -91,7 +101,7 @@ class Transactions:
             act, drafts = self._act(connection, request), []
             before = self._load(connection, [request.task_id])[0]
             if request.token is None and act.kind in _CLAIMING:
-                claiming = replace(act, kind=ActKind.CLAIM, until=act.at + self._lease(None), reason="")
+                claiming = replace(act, kind=ActKind.CLAIM, until=act.at + self._lease_in(before), reason="")
                 before = held_for(before, claiming, act)
                 act = replace(act, token=before.token)
                 drafts.append(journal.event_row(claiming, before))
@@ -152,21 +162,41 @@ class Transactions:
         return records.load(connection, task_ids, timedelta(days=self.terms.appeal_days))
 
     def _act(self, connection: Connection, request: Request) -> Act:
+        is_appeal = request.kind is ActKind.APPEAL
         return Act(
             request.kind,
             request.reviewer,
             self._role(request.reviewer),
-            _now(connection),
+            at := _now(connection),
             request.token,
+            until=at + timedelta(days=self.terms.appeal_answer_days) if is_appeal else None,
             reason=request.reason,
             action=request.action,
+            route=None if request.queue is None else self._route(request.task_id, request.queue),
         )
+
+    def _route(self, task_id: int, queue: str) -> Route:
+        route = self.route_of(queue)
+        if route is None and queue == DEFAULT_QUEUE:
+            return Route()
+        if route is None:
+            raise UnknownQueueError(
+                f"task {task_id}: the policy has no queue {queue!r}; `moderator policy show` lists its queues"
+            )
+        return route
 
     def _role(self, reviewer: str) -> Role:
         return Role.LEAD if self.roles is None else self.roles.get(reviewer, Role.REVIEWER)
 
-    def _lease(self, seconds: float | None) -> timedelta:
-        return timedelta(seconds=check_lease(self.terms.lease_seconds if seconds is None else seconds))
+    def _usual_lease(self) -> timedelta:
+        return timedelta(seconds=check_lease(self.terms.lease_seconds))
+
+    def _lease_in(self, state: TaskState) -> timedelta:
+        return state.route.lease or self._usual_lease()
+
+
+def _lease(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=check_lease(seconds))
 
 
 def _now(connection: Connection) -> datetime:

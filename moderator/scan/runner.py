@@ -91,7 +91,8 @@ def run_scan(
             judged = _judged(moderator, batch)
             before = time.monotonic()
             review_blocks = moderator.policy.review_blocks
-            store.record(summary.scan, [_entry(record, verdict, review_blocks) for record, verdict in judged])
+            entries = [_entry(record, verdict, review_blocks) for record, verdict in judged]
+            store.record(summary.scan, entries, moderator.route)
             summary.store_seconds += time.monotonic() - before
             for record, verdict in judged:
                 if writer is not None:

@@ -29,6 +29,11 @@ def database_now(connection: Connection) -> int:
     return int(connection.execute(text(query)).scalar_one())
 
 
+def span(length: timedelta) -> int:
+    """A length of time as it is stored: whole microseconds."""
+    return length // timedelta(microseconds=1)
+
+
 def stored(at: datetime) -> int:
     """An aware datetime as it is stored."""
     return (at - _EPOCH) // timedelta(microseconds=1)

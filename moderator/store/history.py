@@ -27,17 +27,22 @@ EVENT_COLUMNS = (
     "request",
     "idempotency_key",
     "created_at",
+    "queue",
+    "due_at",
 )
 """The columns that say an event, in order."""
 
-EVENT_FORM = Form("moderator.review_event.v1", "review_events", EVENT_COLUMNS)
+EVENT_FORM = Form("moderator.review_event.v2", "review_events", EVENT_COLUMNS)
 """How rows of ``review_events`` are sealed."""
+EVENT_FORM_1 = Form("moderator.review_event.v1", "review_events", EVENT_COLUMNS[:-2])
+"""How they were before there were queues."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
     """One act on a task: ``state`` and ``stage`` are those after it. ``reviewer`` is empty where the
-    software acted by itself, and for appeals (see ``Appeal``)."""
+    software acted by itself, and for appeals (see ``Appeal``). So are ``queue`` and ``due_at``, which are
+    ``None`` in events from before there were queues."""
 
     id: int
     act: str
@@ -48,6 +53,8 @@ class TaskEvent:
     token: int
     decision_id: int | None
     at: datetime
+    queue: str | None = None
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ def events_on(connection: Connection, task_id: int) -> list[TaskEvent]:
             token=row["claim_token"],
             decision_id=row["decision_id"],
             at=clock.moment(row["created_at"]),
+            queue=row["queue"],
+            due_at=None if row["due_at"] is None else clock.moment(row["due_at"]),
         )
         for row in connection.execute(query).mappings()
     ]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
 
-from moderator.errors import QueueError
+from moderator.errors import QueueError, RestrictedQueueError
 from moderator.store import clock
 from moderator.store.canonical import parse_json, unescape_text
 from moderator.store.decisions import decisions_on
@@ -21,7 +21,7 @@ from moderator.store.history import Appeal, TaskEvent, appeals_on, events_on
 from moderator.store.session import Store
 from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow, plain_state
 from moderator.store.verdicts import VERDICT_COLUMNS, verdict_from_row
-from moderator.types import Action, Decision, Stage, State, Verdict
+from moderator.types import Action, Decision, Role, Stage, State, Verdict
 
 WAITING = "waiting"
 """For ``list_tasks``: open or queued, that is, anybody may take it."""
@@ -49,6 +49,9 @@ class Task:
     scan_id: int
     position: int
     verdict: Verdict
+    queue: str
+    due_at: datetime
+    """When what is asked now shall be done."""
 
     @property
     def action(self) -> Action:
@@ -79,6 +82,17 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueStats:
+    """One queue: tasks that somebody may take, those of them that are overdue, the first opened, the next
+    due. Claims whose lease has run out count as waiting."""
+
+    waiting: int
+    overdue: int
+    oldest: datetime
+    next_due: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The queue in numbers. ``tasks``: (state, machine's action) → count; ``decisions``: (machine's
     action, person's action) → count; ``overrides``: decisions that differ from the machine's action."""
@@ -87,6 +101,7 @@ class Stats:
     decisions: Mapping[tuple[str, str], int]
     reviewers: Mapping[str, int]
     oldest_open: datetime | None
+    queues: Mapping[str, QueueStats]
 
     @property
     def open(self) -> int:
@@ -102,35 +117,51 @@ class Stats:
 
 
 class Queue:
-    """The review tasks of a store."""
+    """The review tasks of a store, as somebody of this role may see them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, role: Role = Role.LEAD) -> None:
         self._store = store
+        self._role = role
+        roles = [each.value for each in Role if role.covers(each)]
+        self._visible: ColumnElement[bool] = true() if role is Role.LEAD else TaskRow.role.in_(roles)
 
     def list_tasks(
         self,
         *,
         state: str | None = WAITING,
         action: Action | None = None,
+        queue: str | None = None,
+        overdue: bool = False,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
         """Tasks, most urgent first, then oldest. ``cursor`` of one page continues with the next.
 
         ``state``: one of ``State``, ``waiting`` for those that anybody may take, ``None`` for all.
+        ``overdue``: only unfinished tasks that are past their due time, longest overdue first.
         """
         if state is not None and state not in (WAITING, *State):
             raise QueueError(f"unknown task state {state!r}; use {', '.join((WAITING, *State))}")
         if limit < 1:
             raise QueueError(f"limit must be at least 1, got {limit}")
-        query = _tasks().order_by(TaskRow.priority.desc(), TaskRow.id).limit(limit + 1)
+        query = _tasks().where(self._visible).limit(limit + 1)
+        if overdue:
+            query = query.where(text(UNFINISHED)).order_by(TaskRow.due_at, TaskRow.id)
+        else:
+            query = query.order_by(TaskRow.priority.desc(), TaskRow.id)
+        if queue is not None:
+            query = query.where(TaskRow.queue == queue)
         if state == WAITING:
             query = query.where(text(UNFINISHED), plain_state.in_(_WAITING))
         elif state is not None:
-            query = query.where(TaskRow.state == state)
+            query = query.where((plain_state if overdue else TaskRow.state) == state)
         if action is not None:
             query = query.where(TaskRow.action == action.value)
-        if cursor is not None:
+        if cursor is not None and overdue:
+            due, key = _parsed(cursor)
+            after = or_(TaskRow.due_at > due, and_(TaskRow.due_at == due, TaskRow.id > key))
+            query = query.where(TaskRow.due_at >= due, after)
+        elif cursor is not None:
             priority, key = _parsed(cursor)
             # the first condition is implied by the second: it is what the index can use
             query = query.where(
@@ -138,17 +169,23 @@ class Queue:
                 or_(TaskRow.priority < priority, and_(TaskRow.priority == priority, TaskRow.id > key)),
             )
         with self._store.reading() as connection:
+            if overdue:
+                query = query.where(TaskRow.due_at <= clock.database_now(connection))
             rows = connection.execute(query).mappings().all()
         tasks = tuple(_task(row) for row in rows[:limit])
-        return Page(tasks, f"{tasks[-1].priority}.{tasks[-1].id}" if len(rows) > limit else None)
+        if len(rows) <= limit:
+            return Page(tasks, None)
+        return Page(tasks, f"{rows[limit - 1]['due_at' if overdue else 'priority']}.{tasks[-1].id}")
 
-    def next_task(self) -> TaskDetail | None:
-        """The most urgent task waiting, or ``None`` if there is none. Nobody is kept from it by this."""
-        page = self.list_tasks(limit=1)
+    def next_task(self, queue: str | None = None) -> TaskDetail | None:
+        """What a claim would take first, or ``None`` if there is nothing. Nobody is kept from it by this."""
+        page = self.list_tasks(queue=queue, overdue=True, limit=1)
+        page = page if page.tasks else self.list_tasks(queue=queue, limit=1)
         return self.show(page.tasks[0].id) if page.tasks else None
 
     def show(self, task_id: int, *, reveal: bool = False) -> TaskDetail:
-        """A task with the content it is about and what was done. ``QueueError`` if there is none.
+        """A task with the content it is about and what was done. ``QueueError`` if there is none,
+        ``RestrictedQueueError`` if it is in a queue that takes another role.
 
         A task in its second review is shown blind, unless ``reveal`` is set.
         """
@@ -157,6 +194,11 @@ class Queue:
             row = connection.execute(query).mappings().first()
             if row is None:
                 raise _no_task(task_id)
+            if not self._role.covers(Role(row["role"])):
+                raise RestrictedQueueError(
+                    f"task {task_id} is in the queue {row['queue']!r}, which takes the role {row['role']}, "
+                    f"not {self._role}"
+                )
             blind = row["stage"] == Stage.SECOND and not reveal
             return TaskDetail(
                 _task(row),
@@ -172,26 +214,50 @@ class Queue:
         """How much is open and decided, by whom, and how often people disagreed with the machine."""
         with self._store.reading() as connection:
             tasks = connection.execute(
-                select(TaskRow.state, TaskRow.action, func.count()).group_by(TaskRow.state, TaskRow.action)
+                select(TaskRow.state, TaskRow.action, func.count())
+                .where(self._visible)
+                .group_by(TaskRow.state, TaskRow.action)
             ).all()
             decisions = connection.execute(
                 select(TaskRow.action, DecisionRow.action, func.count())
                 .join(TaskRow, TaskRow.id == DecisionRow.task_id)
+                .where(self._visible)
                 .group_by(TaskRow.action, DecisionRow.action)
             ).all()
             reviewers = connection.execute(
                 select(DecisionRow.reviewer, func.count())
+                .join(TaskRow, TaskRow.id == DecisionRow.task_id)
+                .where(self._visible)
                 .group_by(DecisionRow.reviewer)
                 .order_by(DecisionRow.reviewer)
             ).all()
             oldest = connection.execute(
-                select(func.min(TaskRow.opened_at)).where(TaskRow.state.in_(_WAITING))
+                select(func.min(TaskRow.opened_at)).where(TaskRow.state.in_(_WAITING), self._visible)
             ).scalar()
+            at = clock.database_now(connection)
+            overdue = func.sum(case((TaskRow.due_at <= at, 1), else_=0))
+            queues = connection.execute(
+                select(
+                    TaskRow.queue,
+                    func.count(),
+                    overdue,
+                    func.min(TaskRow.opened_at),
+                    func.min(TaskRow.due_at),
+                )
+                .where(text(UNFINISHED), or_(plain_state != State.CLAIMED.value, TaskRow.lease_until <= at))
+                .where(self._visible)
+                .group_by(TaskRow.queue)
+                .order_by(TaskRow.queue)
+            ).all()
         return Stats(
             tasks={(state, action): count for state, action, count in tasks},
             decisions={(machine, person): count for machine, person, count in decisions},
             reviewers={unescape_text(name): count for name, count in reviewers},
             oldest_open=None if oldest is None else clock.moment(oldest),
+            queues={
+                name: QueueStats(waiting, int(late), clock.moment(first), clock.moment(due))
+                for name, waiting, late, first, due in queues
+            },
         )
 
 
@@ -200,7 +266,8 @@ def _tasks() -> Select[*tuple[Any, ...]]:
     return (
         select(
             TaskRow.id, TaskRow.state, TaskRow.stage, TaskRow.priority, TaskRow.opened_at, TaskRow.decided_at,
-            TaskRow.reviewer, TaskRow.claim_token, TaskRow.lease_until, ItemRow.external_id, *columns,
+            TaskRow.reviewer, TaskRow.claim_token, TaskRow.lease_until, TaskRow.queue, TaskRow.due_at,
+            TaskRow.role, ItemRow.external_id, *columns,
         )
         .join(VerdictRow, VerdictRow.id == TaskRow.verdict_id)
         .join(ItemRow, ItemRow.id == VerdictRow.item_id)
@@ -221,6 +288,8 @@ def _task(row: Mapping[Any, Any]) -> Task:
         scan_id=row["scan_id"],
         position=row["position"],
         verdict=verdict_from_row(row, row["external_id"]),
+        queue=row["queue"],
+        due_at=clock.moment(row["due_at"]),
     )
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from moderator.errors import StoreError
-from moderator.store import audit_log, clock, engine
+from moderator.routing import Router, plain_route
+from moderator.store import audit_log, clock, engine, placing
 from moderator.store.bulk import insert_rows
 from moderator.store.canonical import canonical_json, escape_text, jsonable
 from moderator.store.seal import Seal
@@ -20,7 +21,6 @@ from moderator.store.verdicts import (
     VERDICT_COLUMNS,
     VERDICT_FORM,
     item_columns,
-    priority,
     verdict_columns,
     verdict_from_row,
 )
@@ -125,10 +125,11 @@ class Store:
             audit_log.append(connection, "scan_started", at, {"scan": scan_id, **digests})
         return scan_id
 
-    def record(self, scan_id: int, batch: Sequence[Entry]) -> None:
+    def record(self, scan_id: int, batch: Sequence[Entry], route: Router = plain_route) -> None:
         """Store a batch in one transaction: items, verdicts, review tasks and the event that seals them.
 
-        A task is opened for every ``review``, and wherever ``opens_review`` says so. When this returns
+        A task is opened for every ``review``, and wherever ``opens_review`` says so; it waits in the queue
+        that ``route`` says. When this returns
         the batch is on disk; when it raises, nothing of it is.
         """
         if not batch:
@@ -142,6 +143,11 @@ class Store:
                 verdict_columns(verdict),
             )
             for position, item, external_id, verdict, _ in batch
+        ]
+        tasks = [
+            (index, {"action": verdict.action.value, **placing.placed(*route(item, verdict), at)})
+            for index, (_, item, _, verdict, opens_review) in enumerate(batch)
+            if opens_review or verdict.action is Action.REVIEW
         ]
         with self.writing() as connection:
             self._must_run(connection, scan_id)
@@ -165,9 +171,16 @@ class Store:
                 row["leaf"] = VERDICT_FORM.leaf(row)
             insert_rows(connection, ItemRow, items)
             insert_rows(connection, VerdictRow, verdicts)
-            tasks = _tasks(batch, verdict_id, next_key(connection, TaskRow.id), at)
-            insert_rows(connection, TaskRow, tasks)
-            event = {"scan": scan_id, "tasks": [tasks[0]["id"], tasks[-1]["id"]] if tasks else None}
+            task_id = next_key(connection, TaskRow.id)
+            insert_rows(
+                connection,
+                TaskRow,
+                [
+                    {"id": task_id + rank, "verdict_id": verdict_id + index, "state": "open", **columns}
+                    for rank, (index, columns) in enumerate(tasks)
+                ],
+            )
+            event = {"scan": scan_id, "tasks": [task_id, task_id + len(tasks) - 1] if tasks else None}
             seal = Seal.over_rows(VERDICT_FORM, verdicts)
             audit_log.append(connection, "verdicts", at, event, [seal])
 
@@ -217,22 +230,3 @@ class Store:
 def next_key(connection: Connection, column: InstrumentedAttribute[int]) -> int:
     """The next dense key of a table, for the writer whose turn it is."""
     return int(connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()) + 1
-
-
-def _tasks(batch: Sequence[Entry], verdict_id: int, task_id: int, at: int) -> list[dict[str, Any]]:
-    opening = [
-        (verdict_id + index, verdict)
-        for index, (_, _, _, verdict, opens_review) in enumerate(batch)
-        if opens_review or verdict.action is Action.REVIEW
-    ]
-    return [
-        {
-            "id": task_id + index,
-            "verdict_id": of,
-            "state": "open",
-            "action": verdict.action.value,
-            "priority": priority(verdict),
-            "opened_at": at,
-        }
-        for index, (of, verdict) in enumerate(opening)
-    ]

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0003"
+SCHEMA_REVISION = "v0004"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
 APPEND_ONLY = ("verdicts", "decisions", "audit_log", "review_events", "label_corrections")
@@ -101,6 +101,10 @@ class TaskRow(Base):
 
     ``reviewer`` and ``lease_until`` are those of the present claim, ``claim_token`` counts all claims,
     ``decision_id`` is the decision in force; what they may become is the business of ``moderator.review``.
+
+    ``queue``, ``due``, ``role`` and ``lease`` are the ``Route`` the task was given, its times in
+    microseconds; ``due_at`` is when what is asked now shall be done, ``needs`` the role it takes to claim it
+    now. ``priority`` is fixed when the task is opened (see ``placing``).
     """
 
     __tablename__ = "review_tasks"
@@ -117,6 +121,12 @@ class TaskRow(Base):
     claim_token: Mapped[int] = mapped_column(_Int, server_default="0")
     lease_until: Mapped[int | None] = mapped_column(_Int)
     decision_id: Mapped[int | None] = mapped_column(_Int)
+    queue: Mapped[str] = mapped_column(String(100), server_default="default")
+    due_at: Mapped[int] = mapped_column(_Int, server_default="0")
+    due: Mapped[int] = mapped_column(_Int, server_default="604800000000")
+    role: Mapped[str] = mapped_column(String(16), server_default="reviewer")
+    needs: Mapped[str] = mapped_column(String(16), server_default="reviewer")
+    lease: Mapped[int | None] = mapped_column(_Int)
 
 
 UNFINISHED = "state NOT IN ('decided', 'closed')"
@@ -133,13 +143,40 @@ Index(
     sqlite_where=text(UNFINISHED),
     postgresql_where=text(UNFINISHED),
 )
+Index(
+    "ix_review_tasks_due",
+    TaskRow.due_at,
+    TaskRow.id,
+    sqlite_where=text(UNFINISHED),
+    postgresql_where=text(UNFINISHED),
+)
+Index(
+    "ix_review_tasks_queue_urgency",
+    TaskRow.queue,
+    TaskRow.needs,
+    TaskRow.priority.desc(),
+    TaskRow.id,
+    sqlite_where=text(UNFINISHED),
+    postgresql_where=text(UNFINISHED),
+)
+Index(
+    "ix_review_tasks_queue_due",
+    TaskRow.queue,
+    TaskRow.needs,
+    TaskRow.due_at,
+    TaskRow.id,
+    sqlite_where=text(UNFINISHED),
+    postgresql_where=text(UNFINISHED),
+)
 
 
 class ReviewEventRow(Base):
-    """One act on a task, and the state and stage after it. A new row each time, never edited.
+    """One act on a task, and the state, stage, queue and due time after it. A new row each time, never
+    edited.
 
     ``request``: the SHA-256 of what was asked for, so that an idempotency key can be told from another's.
-    An appeal's author and words are not here but in ``appeals``, where they can be erased.
+    An appeal's author and words are not here but in ``appeals``, where they can be erased. ``queue`` and
+    ``due_at`` are null in rows from before there were queues.
     """
 
     __tablename__ = "review_events"
@@ -158,6 +195,8 @@ class ReviewEventRow(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     created_at: Mapped[int] = mapped_column(_Int)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
+    queue: Mapped[str | None] = mapped_column(String(100))
+    due_at: Mapped[int | None] = mapped_column(_Int)
 
 
 class LabelCorrectionRow(Base):

@@ -46,7 +46,6 @@ VERDICT_COLUMNS = (
 VERDICT_FORM = Form("moderator.verdict.v1", "verdicts", VERDICT_COLUMNS)
 """How rows of ``verdicts`` are sealed."""
 
-_SEVERITY_STEP = 1_000_000
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -129,14 +128,6 @@ def part_text(stored: Mapping[str, Any]) -> str | bytes | None:
         return None
     text: str = stored["text"]
     return text.encode("utf-8") if stored["given"] == "bytes" else text
-
-
-def priority(verdict: Verdict) -> int:
-    """How urgent a person's look is: first what the policy asks for, then the highest score."""
-    highest = max(verdict.scores.values(), default=0.0)
-    return verdict.action.severity * _SEVERITY_STEP + round(
-        min(max(highest, 0.0), 1.0) * (_SEVERITY_STEP - 1)
-    )
 
 
 @lru_cache(maxsize=64)  # a scan's verdicts all name the same embedders

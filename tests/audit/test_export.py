@@ -127,6 +127,14 @@ def test_a_file_that_is_no_export(tmp_path: Path, header: str) -> None:
         Exported(file)
 
 
+def test_a_column_renamed_is_found_also_where_it_is_null(export_file: Path) -> None:
+    original = export_file.read_bytes()
+    assert b'"appeal_id":null' in original
+    export_file.write_bytes(original.replace(b'"appeal_id":null', b'"appeal_ix":null', 1))
+    with pytest.raises(AuditError, match=r"log\.jsonl:\d+: not a row of review_events: columns it has not"):
+        verify(Exported(export_file))
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="cannot be read: No such file"):
         Exported(tmp_path / "log.jsonl")

@@ -66,7 +66,7 @@ def test_everything_wrong_with_a_file_of_cases() -> None:
         "c.yaml:3: signals must be a table of names and numbers",
         "c.yaml:3: context must be a table",
         "c.yaml:4: unknown key 'extra' in a case; known are name, expect, scores, signals, context,"
-        " degraded, judged, matches",
+        " degraded, judged, matches, queue",
         "c.yaml:4: a case with 'judged: false' cannot have scores",
     ]
     assert problems("") == ["c.yaml:1: the file is empty; it must be a list of cases"]

@@ -148,7 +148,7 @@ def test_everything_wrong_is_said_at_once_with_its_line() -> None:
         "p.yaml:3: otherwise: unknown action 'alow'; did you mean 'allow'?",
         "p.yaml:4: on_degraded: allow would let through what nobody could judge; use review or block",
         "p.yaml:5: unknown key 'owner' in the policy; known are name, version, rules, otherwise,"
-        " on_degraded, description, review_blocks",
+        " on_degraded, description, review_blocks, queues, priority",
         "p.yaml:7: unknown key 'wy' in a rule; did you mean 'why'?",
         "p.yaml:7: when must be text, not true or false (true); put it in quotes",
         "p.yaml:8: rule 'a' has the name of the rule on line 7",

@@ -9,6 +9,7 @@ import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from moderator.audit.source import Live
 from moderator.audit.verify import verify
 from moderator.errors import QueueError
 from moderator.review import ReviewDesk
+from moderator.routing import Route
 from moderator.settings import Review
 from moderator.store import Queue, Store, clock
 from moderator.store.audit_log import events
@@ -40,6 +42,13 @@ ACTIONS = st.sampled_from([Action.ALLOW, Action.BLOCK])
 RANK = {"ann": 0, "bob": 0, "sue": 1, "sam": 1, "lea": 2}
 LEASE = 100.0
 DAY = 86_400.0
+QUEUES = {"default": ("ann", 2 * DAY), "short": ("ann", 1000.0), "senior": ("sue", DAY)}
+"""Queue → who has its role, and seconds there are to decide."""
+
+
+def route_of(queue: str) -> Route:
+    who, due = QUEUES[queue]
+    return Route(queue, timedelta(seconds=due), ROLES[who])
 
 
 @dataclass
@@ -53,6 +62,8 @@ class Task:
     until: float = 0.0
     action: Action | None = None
     decided_at: float = 0.0
+    queue: str = "default"
+    due: float = 0.0
     deciders: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
 
@@ -64,7 +75,15 @@ class Task:
         waits = {"review": "queued", "second": "queued", "escalation": "escalated", "appeal": "appealed"}
         self.state, self.holder = waits[self.stage], ""
 
+    def admits(self, name: str) -> bool:
+        return RANK[name] >= RANK[QUEUES[self.queue][0]]
+
+    def asked_anew(self, now: float) -> None:
+        self.due = now + QUEUES[self.queue][1]
+
     def may_claim(self, name: str) -> bool:
+        if not self.admits(name):
+            return False
         if self.state not in ("open", "queued", "escalated", "appealed"):
             return False
         if self.stage in ("escalation", "appeal") and RANK[name] < 1:
@@ -89,10 +108,18 @@ class Desk(RuleBasedStateMachine):
         self.clock = clock.database_now
         clock.database_now = lambda connection: int(self.now * 1_000_000)
         self.store = Store.open(type(self).new_url())
-        self.store.record(start(self.store), make_batch((1, 2), (Action.REVIEW,)))  # few, to meet often
-        terms = Review(lease_seconds=LEASE, appeal_days=1)
-        self.desk = ReviewDesk(self.store, roles=ROLES, terms=terms)
+        batch = make_batch((1, 2), (Action.REVIEW,))  # few, to meet often
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clock, "now", lambda: int(self.now * 1_000_000))
+            heads = itertools.count(1)  # the second is the more urgent
+            self.store.record(
+                start(self.store), batch, lambda *_: (route_of("default"), timedelta(seconds=next(heads)))
+            )
+        terms = Review(lease_seconds=LEASE, appeal_days=1, appeal_answer_days=0.5)
+        self.desk = ReviewDesk(self.store, roles=ROLES, terms=terms, route_of=route_of)
         self.tasks = {number: Task() for number in URGENCY}
+        for task in self.tasks.values():
+            task.asked_anew(self.now)
         self.decisions = self.appeals = 0
         self.keys = itertools.count()
         self.done: list[tuple[Callable[[], object], object]] = []
@@ -131,7 +158,9 @@ class Desk(RuleBasedStateMachine):
     @rule(name=NAMES, count=st.integers(1, 2))
     def claim(self, name: str, count: int) -> None:
         expected: list[tuple[int, int]] = []
-        for number in URGENCY:
+        overdue = [number for number in URGENCY if self.now >= self.tasks[number].due]
+        overdue.sort(key=lambda number: (self.tasks[number].due, number))
+        for number in [*overdue, *(each for each in URGENCY if each not in overdue)]:
             task = self.tasks[number]
             lapsed = task.state == "claimed" and self.now >= task.until
             before = task.state, task.holder
@@ -186,6 +215,20 @@ class Desk(RuleBasedStateMachine):
         else:
             vars(task).update(before)
 
+    @rule(number=TASKS, name=NAMES, held=st.booleans(), to=st.sampled_from(sorted(QUEUES)))
+    def move(self, number: int, name: str, held: bool, to: str) -> None:
+        task, token, name = self.who(number, name, held)
+        before = vars(task).copy()
+        if self.attempt(
+            self.take(task, name, token, {stage.value for stage in Stage}),
+            lambda: self.desk.move(number, to, name, "why", token=token),
+        ):
+            task.queue = to
+            task.asked_anew(self.now)
+            task.put_back()
+        else:
+            vars(task).update(before)
+
     @rule(number=TASKS, name=NAMES, held=st.booleans(), action=ACTIONS)
     def decide(self, number: int, name: str, held: bool, action: Action) -> None:
         task, token, name = self.who(number, name, held)
@@ -222,9 +265,11 @@ class Desk(RuleBasedStateMachine):
     def second_review(self, number: int, name: str) -> None:
         task = self.tasks[number]
         if self.attempt(
-            task.state == "decided" and RANK[name] >= 1, lambda: self.desk.second_review(number, name, "why")
+            task.state == "decided" and RANK[name] >= 1 and task.admits(name),
+            lambda: self.desk.second_review(number, name, "why"),
         ):
             task.state, task.stage = "queued", "second"
+            task.asked_anew(self.now)
 
     @rule(number=TASKS)
     def appeal(self, number: int) -> None:
@@ -233,6 +278,7 @@ class Desk(RuleBasedStateMachine):
         allowed = allowed and self.now <= task.decided_at + DAY
         if self.attempt(allowed, lambda: self.desk.appeal(number, "the author", "why")):
             task.state, task.stage, task.holder = "appealed", "appeal", ""
+            task.due = self.now + DAY / 2
             self.appeals += 1
 
     @rule(number=TASKS, name=ABLE)
@@ -241,6 +287,7 @@ class Desk(RuleBasedStateMachine):
         allowed = task.state in ("decided", "closed") and RANK[name] == 2
         if self.attempt(allowed, lambda: self.desk.reopen(number, name, "why")):
             task.state = "queued"
+            task.asked_anew(self.now)
 
     @rule(numbers=st.sets(TASKS, min_size=1), name=ABLE)
     def close(self, numbers: set[int], name: str) -> None:
@@ -272,6 +319,7 @@ class Desk(RuleBasedStateMachine):
             found = stored[number]
             assert (found.state, found.stage) == (task.state, task.stage)
             assert (found.reviewer or "", found.token) == (task.holder, task.token)
+            assert (found.queue, found.due_at.timestamp()) == (task.queue, task.due)
         with self.store.reading() as connection:
             count = {
                 table: connection.execute(select(func.count()).select_from(table)).scalar_one()

@@ -33,9 +33,12 @@ DECISION = (
 LATER = {
     "verdicts": {"leaf"},
     "audit_log": {"leaf"},
-    "review_tasks": {"stage", "reviewer", "claim_token", "lease_until", "decision_id"},
+    "review_tasks": {
+        *("stage", "reviewer", "claim_token", "lease_until", "decision_id"),
+        *("queue", "due_at", "due", "role", "needs", "lease", "priority"),
+    },
 }
-"""Table → columns that came with the tree, and with claims."""
+"""Table → columns that came with the tree, with claims and with queues; those count priority anew."""
 OLD_TABLES = ("scans", "items", "verdicts", "review_tasks", "decisions", "audit_log")
 
 
