@@ -17,6 +17,7 @@ from moderator.errors import QueueError
 from moderator.store import clock
 from moderator.store.canonical import parse_json, unescape_text
 from moderator.store.decisions import decisions_on
+from moderator.store.golden import is_copy
 from moderator.store.history import Appeal, TaskEvent, appeals_on, events_on
 from moderator.store.session import Store
 from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow, plain_state
@@ -80,7 +81,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The queue in numbers. ``tasks``: (state, machine's action) → count; ``decisions``: (machine's
+    """The queue in numbers, golden ones left out. ``tasks``: (state, machine's action) → count; ``decisions``: (machine's
     action, person's action) → count; ``overrides``: decisions that differ from the machine's action."""
 
     tasks: Mapping[tuple[str, str], int]
@@ -172,20 +173,25 @@ class Queue:
         """How much is open and decided, by whom, and how often people disagreed with the machine."""
         with self._store.reading() as connection:
             tasks = connection.execute(
-                select(TaskRow.state, TaskRow.action, func.count()).group_by(TaskRow.state, TaskRow.action)
+                select(TaskRow.state, TaskRow.action, func.count())
+                .where(~is_copy())
+                .group_by(TaskRow.state, TaskRow.action)
             ).all()
             decisions = connection.execute(
                 select(TaskRow.action, DecisionRow.action, func.count())
                 .join(TaskRow, TaskRow.id == DecisionRow.task_id)
+                .where(~is_copy())
                 .group_by(TaskRow.action, DecisionRow.action)
             ).all()
             reviewers = connection.execute(
                 select(DecisionRow.reviewer, func.count())
+                .join(TaskRow, TaskRow.id == DecisionRow.task_id)
+                .where(~is_copy())
                 .group_by(DecisionRow.reviewer)
                 .order_by(DecisionRow.reviewer)
             ).all()
             oldest = connection.execute(
-                select(func.min(TaskRow.opened_at)).where(TaskRow.state.in_(_WAITING))
+                select(func.min(TaskRow.opened_at)).where(TaskRow.state.in_(_WAITING), ~is_copy())
             ).scalar()
         return Stats(
             tasks={(state, action): count for state, action, count in tasks},

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from moderator.errors import StoreError
-from moderator.store import audit_log, clock, engine
+from moderator.store import audit_log, clock, engine, golden
 from moderator.store.bulk import insert_rows
 from moderator.store.canonical import canonical_json, escape_text, jsonable
 from moderator.store.seal import Seal
@@ -165,7 +165,8 @@ class Store:
                 row["leaf"] = VERDICT_FORM.leaf(row)
             insert_rows(connection, ItemRow, items)
             insert_rows(connection, VerdictRow, verdicts)
-            tasks = _tasks(batch, verdict_id, next_key(connection, TaskRow.id), at)
+            free = golden.numbers(connection, next_key(connection, TaskRow.id))
+            tasks = _tasks(batch, verdict_id, free, at)
             insert_rows(connection, TaskRow, tasks)
             event = {"scan": scan_id, "tasks": [tasks[0]["id"], tasks[-1]["id"]] if tasks else None}
             seal = Seal.over_rows(VERDICT_FORM, verdicts)
@@ -219,7 +220,9 @@ def next_key(connection: Connection, column: InstrumentedAttribute[int]) -> int:
     return int(connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()) + 1
 
 
-def _tasks(batch: Sequence[Entry], verdict_id: int, task_id: int, at: int) -> list[dict[str, Any]]:
+def _tasks(
+    batch: Sequence[Entry], verdict_id: int, numbers: Iterator[int], at: int
+) -> list[dict[str, Any]]:
     opening = [
         (verdict_id + index, verdict)
         for index, (_, _, _, verdict, opens_review) in enumerate(batch)
@@ -227,12 +230,12 @@ def _tasks(batch: Sequence[Entry], verdict_id: int, task_id: int, at: int) -> li
     ]
     return [
         {
-            "id": task_id + index,
+            "id": next(numbers),
             "verdict_id": of,
             "state": "open",
             "action": verdict.action.value,
             "priority": priority(verdict),
             "opened_at": at,
         }
-        for index, (of, verdict) in enumerate(opening)
+        for of, verdict in opening
     ]
