@@ -59,8 +59,8 @@ def downgrade() -> None:
     copies = op.get_bind().execute(sa.text("SELECT count(*) FROM golden_trials")).scalar_one()
     if copies:
         raise RuntimeError(
-            f"{copies} tasks are golden ones, whose answers older versions would take for decisions in force; "
-            "the schema stays at v0005"
+            f"{copies} tasks are golden ones, whose answers older versions would take for decisions in "
+            "force; the schema stays at v0005"
         )
     for table in ("golden_trials", "golden_items"):
         op.drop_table(table)  # its triggers and indexes go with it

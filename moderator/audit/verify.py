@@ -24,8 +24,7 @@ from moderator.store.seal import Form, Seal, list_hash, seals_of
 from moderator.store.verdicts import VERDICT_FORM
 
 FORMS: Mapping[str, Form] = {
-    form.name: form
-    for form in (VERDICT_FORM, DECISION_FORM, EVENT_FORM, LABEL_FORM, GOLDEN_FORM, TRIAL_FORM)
+    form.name: form for form in (VERDICT_FORM, DECISION_FORM, EVENT_FORM, LABEL_FORM, GOLDEN_FORM, TRIAL_FORM)
 }
 """Every form rows were ever sealed in."""
 

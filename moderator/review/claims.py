@@ -6,10 +6,12 @@ it is one conditional ``UPDATE … RETURNING`` of the one writer there is.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, text, update
 
+from moderator.review import golden
 from moderator.review.machine import BACK, RULES, ActKind, TaskState
 from moderator.store import clock
 from moderator.store.canonical import escape_text
@@ -18,18 +20,21 @@ from moderator.types import Role, Stage, State
 
 
 def take(
-    connection: Connection, reviewer: str, role: Role, count: int, at: datetime, until: datetime
+    connection: Connection,
+    reviewer: str,
+    role: Role,
+    count: int,
+    at: datetime,
+    until: datetime,
+    among: Collection[int] | None = None,
 ) -> list[TaskState]:
-    """Claim up to ``count`` tasks for a reviewer, the most urgent first; none that they have skipped."""
+    """Claim up to ``count`` tasks for a reviewer, the most urgent first; none that they have skipped.
+
+    ``among``: only of these numbers.
+    """
     name = escape_text(reviewer)
-    picked = (
-        select(TaskRow.id)
-        .where(text(UNFINISHED), _claimable(name, role, clock.stored(at)), ~_skipped(name))
-        .order_by(TaskRow.priority.desc(), TaskRow.id)
-        .limit(count)
-        .with_for_update(skip_locked=True)
-        .cte("picked")
-    )
+    only = () if among is None else (TaskRow.id.in_(among),)
+    picked = _urgent(name, role, count, at, *only).cte("picked")
     taken = (
         update(TaskRow)
         .where(TaskRow.id.in_(select(picked.c.id)))
@@ -45,6 +50,30 @@ def take(
     return [
         TaskState(row.id, State.CLAIMED, Stage(row.stage), row.claim_token, reviewer, until) for row in rows
     ]
+
+
+def pick(
+    connection: Connection, reviewer: str, role: Role, count: int, at: datetime, *only: ColumnElement[bool]
+) -> list[int]:
+    """The numbers of what ``take`` would claim, in its order, kept from others until the transaction ends.
+
+    ``only``: conditions on the row of ``TaskRow``.
+    """
+    query = _urgent(escape_text(reviewer), role, count, at, *only)
+    return list(connection.execute(query).scalars())
+
+
+def _urgent(
+    name: str, role: Role, count: int, at: datetime, *only: ColumnElement[bool]
+) -> Select[tuple[int]]:
+    return (
+        select(TaskRow.id)
+        .where(text(UNFINISHED), _claimable(name, role, clock.stored(at)), ~_skipped(name))
+        .where(~golden.known_to(name), *only)
+        .order_by(TaskRow.priority.desc(), TaskRow.id)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
 
 
 def _claimable(name: str, role: Role, at: int) -> ColumnElement[bool]:

@@ -21,9 +21,7 @@ GOLDEN_FORM = Form(
     ("id", "task_id", "action", "labels", "reviewer", "reason", "created_at"),
 )
 """How rows of ``golden_items`` are sealed."""
-TRIAL_FORM = Form(
-    "moderator.golden_trial.v1", "golden_trials", ("id", "task_id", "golden_id", "created_at")
-)
+TRIAL_FORM = Form("moderator.golden_trial.v1", "golden_trials", ("id", "task_id", "golden_id", "created_at"))
 """How rows of ``golden_trials`` are sealed."""
 
 _GAPS = 0.1
@@ -58,4 +56,3 @@ def free_number(connection: Connection, near: int) -> int | None:
         .limit(1)
     )
     return connection.execute(free).scalar()
-

@@ -81,8 +81,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The queue in numbers, golden ones left out. ``tasks``: (state, machine's action) → count; ``decisions``: (machine's
-    action, person's action) → count; ``overrides``: decisions that differ from the machine's action."""
+    """The queue in numbers, copies of golden tasks left out. ``tasks``: (state, machine's action) → count;
+    ``decisions``: (machine's action, person's action) → count; ``overrides``: decisions that differ from the
+    machine's action."""
 
     tasks: Mapping[tuple[str, str], int]
     decisions: Mapping[tuple[str, str], int]

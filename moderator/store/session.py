@@ -220,9 +220,7 @@ def next_key(connection: Connection, column: InstrumentedAttribute[int]) -> int:
     return int(connection.execute(select(func.coalesce(func.max(column), 0))).scalar_one()) + 1
 
 
-def _tasks(
-    batch: Sequence[Entry], verdict_id: int, numbers: Iterator[int], at: int
-) -> list[dict[str, Any]]:
+def _tasks(batch: Sequence[Entry], verdict_id: int, numbers: Iterator[int], at: int) -> list[dict[str, Any]]:
     opening = [
         (verdict_id + index, verdict)
         for index, (_, _, _, verdict, opens_review) in enumerate(batch)

@@ -23,7 +23,8 @@ SCHEMA_REVISION = "v0005"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
 APPEND_ONLY = (
-    "verdicts", "decisions", "audit_log", "review_events", "label_corrections", "golden_items", "golden_trials",
+    "verdicts", "decisions", "audit_log", "review_events", "label_corrections", "golden_items",
+    "golden_trials",
 )  # fmt: skip
 """Tables whose rows are never edited or deleted: triggers refuse it."""
 
