@@ -102,7 +102,7 @@ class Budget:
 
 
 def lock(connection: Connection, reviewer: str, terms: Review) -> None:
-    """Let nobody else count and claim for this reviewer until the transaction ends; before all other locks."""
+    """Let nobody else count and claim for this reviewer until the transaction ends; before other locks."""
     if terms.graphic_per_shift:
         digest = hashlib.sha256(b"moderator.exposure\0" + escape_text(reviewer).encode()).digest()
         engine.lock(connection, int.from_bytes(digest[:8], "big", signed=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from moderator.review import ReviewDesk
+from moderator.review.refusals import ExposureSpentError
+from moderator.settings import Review
 from moderator.store import Store
 from moderator.types import Action
 
@@ -30,3 +32,14 @@ def work_the_queue(url: str, number: int, count: int) -> None:
                         idempotency_key=f"{claim.task_id}.{claim.token}",
                     )  # fmt: skip
                     assert again == done
+
+
+def claim_as_one(url: str, number: int, most: int) -> None:
+    """Claim as ann, in batches, until only what would be too much is left."""
+    with Store.open(url) as store:
+        desk = ReviewDesk(store, terms=Review(graphic_per_shift=most))
+        try:
+            while desk.claim("ann", 2 + number % 3):
+                pass
+        except ExposureSpentError:
+            return
