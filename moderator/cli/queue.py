@@ -12,13 +12,15 @@ from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.queue_acts import ACTS
 from moderator.cli.queue_after import AFTER
 from moderator.cli.queue_desk import PLACES, open_desk
+from moderator.cli.queue_golden import golden
+from moderator.cli.queue_quality import QUALITY, exposure_rows, strikes_on
 from moderator.cli.task_view import detail_json, detail_lines, task_row
 from moderator.cli.terminal import echo_json, visible
 from moderator.settings import load_settings
 from moderator.types import Action
 
 if TYPE_CHECKING:
-    from moderator.store import Queue
+    from moderator.store import Queue, Store
     from moderator.store.queue import TaskDetail
 
 _COLUMNS = ("id", "state", "action", "item", "highest", "reasons", "opened")
@@ -40,7 +42,7 @@ def list_(
     state: str, action: str | None, limit: int, cursor: str | None, db: str | None, as_json: bool
 ) -> None:
     """List review tasks, most urgent first, then oldest. Waiting are those open or queued."""
-    with _queue(db) as tasks:
+    with _queue(db) as (tasks, _):
         page = tasks.list_tasks(
             state=None if state == "all" else state,
             action=Action(action) if action else None,
@@ -64,14 +66,14 @@ def list_(
 def next_(reviewer: str | None, lease: float | None, db: str | None, as_json: bool) -> None:
     """Show the most urgent task, and claim it if a reviewer is named."""
     if reviewer is None:
-        with _queue(db) as tasks:
-            _print(tasks.next_task(), as_json)
+        with _queue(db) as (tasks, store):
+            _print(tasks.next_task(), store, as_json)
         return
     with open_desk(db) as (desk, store):
         from moderator.store import Queue
 
         claimed = desk.claim(reviewer, lease_seconds=lease)
-        _print(Queue(store).show(claimed[0].task_id) if claimed else None, as_json)
+        _print(Queue(store).show(claimed[0].task_id) if claimed else None, store, as_json)
 
 
 @queue.command()
@@ -81,16 +83,16 @@ def next_(reviewer: str | None, lease: float | None, db: str | None, as_json: bo
 @json_option
 def show(task: int, reveal: bool, db: str | None, as_json: bool) -> None:
     """Show a task: content, reasons, scores, decisions, appeals, what was done."""
-    with _queue(db) as tasks:
-        _print(tasks.show(task, reveal=reveal), as_json)
+    with _queue(db) as (tasks, store):
+        _print(tasks.show(task, reveal=reveal), store, as_json)
 
 
 @queue.command()
 @db_option
 @json_option
 def stats(db: str | None, as_json: bool) -> None:
-    """Count tasks by state, decisions by reviewer, and overrides."""
-    with _queue(db) as tasks:
+    """Count tasks by state, decisions by reviewer, graphic tasks of this shift, and overrides."""
+    with _queue(db) as (tasks, _):
         found = tasks.stats()
     rows: list[dict[str, Any]] = [
         {"id": f"tasks.{state}.{action}", "count": count}
@@ -101,6 +103,7 @@ def stats(db: str | None, as_json: bool) -> None:
         for (machine, person), count in sorted(found.decisions.items())
     ]
     rows += [{"id": f"reviewers.{name}", "count": count} for name, count in found.reviewers.items()]
+    rows += exposure_rows(db)
     rows.append({"id": "overrides", "count": found.overrides})
     if as_json:
         echo_json(rows)
@@ -110,17 +113,18 @@ def stats(db: str | None, as_json: bool) -> None:
         click.echo(f"oldest task waiting: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
 
 
-for each in (*ACTS, *AFTER):
+for each in (*ACTS, *AFTER, *QUALITY, golden):
     queue.add_command(each)
 
 
-def _print(detail: TaskDetail | None, as_json: bool) -> None:
+def _print(detail: TaskDetail | None, store: Store, as_json: bool) -> None:
+    strikes = [] if detail is None else strikes_on(store, detail.task.id)
     if as_json:
-        echo_json(None if detail is None else detail_json(detail))
+        echo_json(None if detail is None else detail_json(detail, strikes))
     elif detail is None:
         click.echo("the queue is empty")
     else:
-        click.echo("\n".join(detail_lines(detail)))
+        click.echo("\n".join(detail_lines(detail, strikes)))
 
 
 def _brief(row: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +144,8 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _queue(url: str | None) -> Iterator[Queue]:
+def _queue(url: str | None) -> Iterator[tuple[Queue, Store]]:
     from moderator.store import Queue, Store  # SQLAlchemy: not for --help
 
     with Store.open(load_settings(db=url).db) as store:
-        yield Queue(store)
+        yield Queue(store), store

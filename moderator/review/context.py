@@ -27,9 +27,18 @@ def may_name(connection: Connection, key: str, name: str) -> ColumnElement[bool]
     needles = [named]
     if name.lstrip("-").isdecimal():  # it may be a number there
         needles.append(canonical_json(key) + b":" + name.encode())
+    return or_(*(_holds(connection, needle) for needle in needles))
+
+
+def names_any(connection: Connection, key: str) -> ColumnElement[bool]:
+    """A condition on ``ItemRow`` that holds wherever the context has ``key``, and hardly anywhere else."""
+    return _holds(connection, canonical_json(key) + b":")
+
+
+def _holds(connection: Connection, needle: bytes) -> ColumnElement[bool]:
     if connection.dialect.name == "sqlite":
-        return or_(*(func.instr(ItemRow.context, needle) > 0 for needle in needles))
-    return or_(*(func.position(literal(needle).op("IN")(ItemRow.context)) > 0 for needle in needles))
+        return func.instr(ItemRow.context, needle) > 0
+    return func.position(literal(needle).op("IN")(ItemRow.context)) > 0
 
 
 def reporters_of(context: bytes | None, key: str) -> tuple[tuple[str, ...], bool]:
