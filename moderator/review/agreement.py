@@ -183,7 +183,7 @@ def _reversals(connection: Connection, since: int) -> Iterator[Measure]:
     )
     answered: dict[str, Counter[str]] = {}
     for name, outcome in connection.execute(query):
-        answered.setdefault(unescape_text(name), Counter())[outcome] += 1
+        answered.setdefault(unescape_text(name), Counter())[str(outcome)] += 1
     for name, outcomes in sorted(answered.items()):
         yield _share("reversal", ACTION, name, outcomes["reversed"], outcomes.total())
 

@@ -63,9 +63,7 @@ def pick(
     return list(connection.execute(query).scalars())
 
 
-def _urgent(
-    name: str, role: Role, count: int, at: datetime, *only: ColumnElement[bool]
-) -> Select[tuple[int]]:
+def _urgent(name: str, role: Role, count: int, at: datetime, *only: ColumnElement[bool]) -> Select[int]:
     return (
         select(TaskRow.id)
         .where(text(UNFINISHED), _claimable(name, role, clock.stored(at)), ~_skipped(name))

@@ -107,7 +107,8 @@ def _upheld(connection: Connection) -> dict[int, int]:
     )
     first: dict[int, int] = {}
     for answer, appealed, at in connection.execute(query):
-        first[answer] = first.get(appealed, at)
+        if answer is not None:
+            first[answer] = first.get(appealed, at)
     return first
 
 

@@ -70,10 +70,12 @@ class Transactions:
             return claims.pick(connection, act.by, act.role, count, act.at, *only)
 
         graphic: list[int] = []
-        if budget is None:
+        if budget is None or budget.left >= count:
             waiting = pick(count)
-        else:
-            graphic = pick(min(count, budget.left), budget.graphic) if budget.left else []
+            if budget is not None:
+                graphic = pick(count, TaskRow.id.in_(waiting), budget.graphic)
+        else:  # the most urgent of so many graphic ones and any number of others
+            graphic = pick(budget.left, budget.graphic) if budget.left else []
             waiting = pick(count, TaskRow.id.in_([*graphic, *pick(count, ~budget.graphic)]))
             if not waiting and pick(1):
                 raise budget.spent("only graphic tasks are waiting")

@@ -61,13 +61,14 @@ def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     assert value == pytest.approx(cohen_kappa_score(one, other))
     assert low is not None
     assert high is not None
+    assert value is not None
     assert low <= value <= high
 
 
 def test_wilson_by_hand() -> None:
     assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    assert wilson(0, 10) == (0.0, pytest.approx(0.2775328, abs=1e-6))
-    assert wilson(10, 10) == (pytest.approx(0.7224672, abs=1e-6), 1.0)
+    assert wilson(0, 10) == pytest.approx((0, 0.2775328), abs=1e-6)
+    assert wilson(10, 10) == pytest.approx((0.7224672, 1), abs=1e-6)
 
 
 def test_the_interval_holds_the_true_kappa() -> None:

@@ -21,8 +21,10 @@ from moderator.settings import Review
 from moderator.store import Queue, Store
 from moderator.store.tables import TaskRow, TrialRow
 from moderator.types import Action
+from tests.review import workers
 from tests.review.conftest import ROLES
 from tests.store.samples import make_batch, start
+from tests.store.test_concurrency import run_together
 
 ALWAYS = Review(golden_share=1.0)
 
@@ -180,3 +182,17 @@ def test_refusals(store: Store, golden: GoldenDesk, testing: ReviewDesk, desk: R
         with pytest.raises(kind, match=said):
             act()
     golden.add(6, "lea", "closed, with an answer", Action.BLOCK)
+
+
+def test_many_at_once(store: Store, golden: GoldenDesk, database_url: str) -> None:
+    store.record(start(store), make_batch(range(100), (Action.REVIEW,)))
+    before = Queue(store).stats()
+    run_together(workers.claim_golden, database_url, 6, 3)
+    stats = Queue(store).stats()
+    with store.reading() as connection:
+        given = answers(connection)
+        made = connection.execute(select(func.count()).select_from(TrialRow)).scalar_one()
+    assert given
+    assert len({(each.reviewer, each.task_id) for each in given}) == len(given) == made  # to nobody twice
+    assert sum(stats.decisions.values()) == sum(before.decisions.values()) + 104
+    assert stats.waiting == 0
