@@ -73,7 +73,10 @@ class Exported:
                     raise AuditError(f"{self._path}:{number}: not a row of the log or of what it covers")
                 if found[1].decode() == table:
                     # a column the line lacks is null: one that is newer than the export, or was taken out
-                    yield {**blank, **_decoded(self._path, number, line)}
+                    row = _decoded(self._path, number, line)
+                    if row.keys() - blank.keys():
+                        raise AuditError(f"{self._path}:{number}: {table} has no column of such a name")
+                    yield {**blank, **row}
 
 
 def export(source: Source, file: IO[bytes]) -> int:

@@ -25,7 +25,7 @@ TRIAL_FORM = Form("moderator.golden_trial.v1", "golden_trials", ("id", "task_id"
 """How rows of ``golden_trials`` are sealed."""
 
 _GAPS = 0.1
-_NEAR = 2000
+_NEAR = 500
 
 
 def is_copy() -> Exists:
