@@ -67,6 +67,20 @@ class Review:
     """Days within which an appeal shall be answered; then it is overdue."""
     second_review_share: float = 0.0
     """Share of first decisions, drawn at random, that somebody else decides once more without seeing them."""
+    golden_share: float = 0.0
+    """Share of claimed tasks, drawn at random, whose right answer is known and that measure the reviewer."""
+    graphic: str = "sexual=0.5, violence=0.5, self_harm=0.5"
+    """What is graphic: labels with the score from which on it is so, ``image`` and ``video`` for any."""
+    graphic_per_shift: int = 0
+    """Graphic tasks a reviewer may claim within a shift; 0 for any number."""
+    shift_hours: float = 8.0
+    """Length of a shift: so far back from now graphic tasks are counted."""
+    author_key: str = "author"
+    """Key of a post's context that names its author, for strikes."""
+    strike_days: float = 90.0
+    """Days for which a decision to block counts as a strike against the author."""
+    reporter_key: str = "reporter"
+    """Key of a post's context that names who reported it; with ``_bot``, whether that is software."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,7 @@ def load_settings(
 
 
 _GROUPS = {"limits": Limits, "review": Review}
+_SHARES = ("second_review_share", "golden_share")
 _TABLES = (*_GROUPS, "reviewers", "plugins")
 
 
@@ -217,9 +232,9 @@ def _checked(where: str, value: Any, known: Mapping[str, Any], key: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, wanted):
         raise SettingsError(f"{where}: must be a {type(default).__name__}, got {value!r}")
     if isinstance(default, (int, float)) and not 0 < value < float("inf"):  # NaN is neither
-        if key in ("text_overlap", "second_review_share") and value == 0:
+        if key in ("text_overlap", "graphic_per_shift", *_SHARES) and value == 0:
             return value
         raise SettingsError(f"{where}: must be above 0 and finite, got {value!r}")
-    if key == "second_review_share" and value > 1:
+    if key in _SHARES and value > 1:
         raise SettingsError(f"{where}: must be a share from 0 to 1, got {value!r}")
     return value

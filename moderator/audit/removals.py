@@ -12,6 +12,7 @@ from moderator.audit.dsa import Removal
 from moderator.store import clock
 from moderator.store.canonical import parse_json
 from moderator.store.decisions import DECISION_COLUMNS, decision_from_row
+from moderator.store.golden import is_copy
 from moderator.store.tables import DecisionRow, ItemRow, TaskRow, VerdictRow
 from moderator.store.verdicts import VERDICT_COLUMNS, verdict_from_row
 from moderator.types import Action, Modality
@@ -33,12 +34,14 @@ def removals(connection: Connection, since: int) -> Iterator[Removal]:
         .join(VerdictRow, VerdictRow.id == TaskRow.verdict_id)
         .join(ItemRow, ItemRow.id == VerdictRow.item_id)
         .where(DecisionRow.action == block, DecisionRow.created_at >= since)
-        .where(TaskRow.decision_id == DecisionRow.id)
+        .where(TaskRow.decision_id == DecisionRow.id, ~is_copy())
         .order_by(DecisionRow.id)
     )
     for row in connection.execute(people).mappings().yield_per(1000):
         yield _removal(row, decided=True)
-    decided = exists().where(TaskRow.verdict_id == VerdictRow.id, DecisionRow.task_id == TaskRow.id)
+    decided = exists().where(
+        TaskRow.verdict_id == VerdictRow.id, DecisionRow.task_id == TaskRow.id, ~is_copy()
+    )
     machine = (
         select(*_VERDICT, *_ITEM)
         .join(ItemRow, ItemRow.id == VerdictRow.item_id)

@@ -14,7 +14,10 @@ from sqlalchemy import Connection, text
 from moderator.errors import AuditError
 from moderator.store.tables import SCHEMA_REVISION, Base
 
-TABLES = ("audit_head", "audit_log", "verdicts", "decisions", "review_events", "label_corrections")
+TABLES = (
+    "audit_head", "audit_log", "verdicts", "decisions", "review_events", "label_corrections", "golden_items",
+    "golden_trials",
+)  # fmt: skip
 """What the log consists of and what it covers."""
 
 _FORMAT = "moderator-audit-export"

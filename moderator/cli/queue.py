@@ -10,11 +10,14 @@ from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.queue_acts import ACTS
 from moderator.cli.queue_after import AFTER
 from moderator.cli.queue_desk import PLACES, open_desk, open_queue, queue_option, viewer_option
+from moderator.cli.queue_golden import golden
+from moderator.cli.queue_quality import QUALITY, exposure_rows, strikes_on
 from moderator.cli.task_view import detail_json, detail_lines, task_row
 from moderator.cli.terminal import echo_json, visible
 from moderator.types import Action
 
 if TYPE_CHECKING:
+    from moderator.store import Store
     from moderator.store.queue import TaskDetail
 
 _COLUMNS = ("id", "queue", "state", "action", "item", "highest", "reasons", "due")
@@ -47,7 +50,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List review tasks, most urgent first, then oldest. Waiting are those open or queued."""
-    with open_queue(db, reviewer) as tasks:
+    with open_queue(db, reviewer) as (tasks, _):
         page = tasks.list_tasks(
             state=None if state == "all" else state,
             action=Action(action) if action else None,
@@ -76,14 +79,14 @@ def next_(
 ) -> None:
     """Show what is due or the most urgent task, and claim it if a reviewer is named."""
     if reviewer is None:
-        with open_queue(db, None) as tasks:
-            _print(tasks.next_task(queue), as_json)
+        with open_queue(db, None) as (tasks, store):
+            _print(tasks.next_task(queue), store, as_json)
         return
     with open_desk(db) as (desk, store):
         from moderator.store import Queue
 
         claimed = desk.claim(reviewer, queue=queue, lease_seconds=lease)
-        _print(Queue(store).show(claimed[0].task_id) if claimed else None, as_json)
+        _print(Queue(store).show(claimed[0].task_id) if claimed else None, store, as_json)
 
 
 @queue.command()
@@ -94,8 +97,8 @@ def next_(
 @json_option
 def show(task: int, reveal: bool, reviewer: str | None, db: str | None, as_json: bool) -> None:
     """Show a task: content, reasons, scores, decisions, appeals, what was done."""
-    with open_queue(db, reviewer) as tasks:
-        _print(tasks.show(task, reveal=reveal), as_json)
+    with open_queue(db, reviewer) as (tasks, store):
+        _print(tasks.show(task, reveal=reveal), store, as_json)
 
 
 @queue.command()
@@ -103,8 +106,8 @@ def show(task: int, reveal: bool, reviewer: str | None, db: str | None, as_json:
 @db_option
 @json_option
 def stats(reviewer: str | None, db: str | None, as_json: bool) -> None:
-    """Count tasks by state and queue, decisions by reviewer, and overrides."""
-    with open_queue(db, reviewer) as tasks:
+    """Count tasks by state and queue, decisions by reviewer, graphic tasks of this shift, and overrides."""
+    with open_queue(db, reviewer) as (tasks, _):
         found = tasks.stats()
     rows: list[dict[str, Any]] = [
         {"id": f"tasks.{state}.{action}", "count": count}
@@ -115,6 +118,7 @@ def stats(reviewer: str | None, db: str | None, as_json: bool) -> None:
         for (machine, person), count in sorted(found.decisions.items())
     ]
     rows += [{"id": f"reviewers.{name}", "count": count} for name, count in found.reviewers.items()]
+    rows += exposure_rows(db)
     rows.append({"id": "overrides", "count": found.overrides})
     for name, each in found.queues.items():
         rows.append(
@@ -136,17 +140,18 @@ def stats(reviewer: str | None, db: str | None, as_json: bool) -> None:
         click.echo(f"oldest task waiting: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
 
 
-for each in (*ACTS, *AFTER):
+for each in (*ACTS, *AFTER, *QUALITY, golden):
     queue.add_command(each)
 
 
-def _print(detail: TaskDetail | None, as_json: bool) -> None:
+def _print(detail: TaskDetail | None, store: Store, as_json: bool) -> None:
+    strikes = [] if detail is None else strikes_on(store, detail.task.id)
     if as_json:
-        echo_json(None if detail is None else detail_json(detail))
+        echo_json(None if detail is None else detail_json(detail, strikes))
     elif detail is None:
         click.echo("the queue is empty")
     else:
-        click.echo("\n".join(detail_lines(detail)))
+        click.echo("\n".join(detail_lines(detail, strikes)))
 
 
 def _brief(row: dict[str, Any]) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def decide(
     """Decide a task. A new record is kept beside the machine's verdict, which stays as it is."""
     from moderator.store import Queue
 
-    corrected = dict(_label(given) for given in labels)
+    corrected = dict(label_answer(given) for given in labels)
     with open_desk(db) as (desk, store):
         receipt = desk.decide(
             task, Action(action), reviewer, reason, policy_rule, labels=corrected, token=token,
@@ -175,7 +175,8 @@ def decide(
 ACTS = (claim, renew, release, skip, move, escalate, decide)
 
 
-def _label(given: str) -> tuple[str, bool]:
+def label_answer(given: str) -> tuple[str, bool]:
+    """``LABEL=yes|no``, read."""
     label, _, answer = given.partition("=")
     if answer not in ("yes", "no"):
         raise click.UsageError(f"--label {given}: write LABEL=yes or LABEL=no")

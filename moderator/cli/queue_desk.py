@@ -61,13 +61,14 @@ def open_desk(url: str | None) -> Iterator[tuple[ReviewDesk, Store]]:
 
 
 @contextmanager
-def open_queue(url: str | None, reviewer: str | None) -> Iterator[Queue]:
-    """The tasks of the configured store, as this reviewer may see them, or whoever is not named."""
+def open_queue(url: str | None, reviewer: str | None) -> Iterator[tuple[Queue, Store]]:
+    """The tasks of the configured store, as this reviewer may see them, or whoever is not named, and the
+    store itself."""
     from moderator.store import Store
 
     settings = load_settings(db=url)
     with Store.open(settings.db) as store:
-        yield queue_for(reviewer, store, settings)
+        yield queue_for(reviewer, store, settings), store
 
 
 def queue_for(reviewer: str | None, store: Store, settings: Settings) -> Queue:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moderator.cli.terminal import visible
 
 if TYPE_CHECKING:
+    from moderator.review.strikes import Strike
     from moderator.store.queue import Task, TaskDetail
     from moderator.types import Decision
 
@@ -53,8 +54,8 @@ def decision_json(decision: Decision) -> dict[str, Any]:
     }
 
 
-def detail_json(detail: TaskDetail) -> dict[str, Any]:
-    """Everything known of a task, as plain JSON."""
+def detail_json(detail: TaskDetail, strikes: Sequence[Strike] = ()) -> dict[str, Any]:
+    """Everything known of a task, as plain JSON; ``strikes`` are its author's."""
     verdict = detail.task.verdict
     return {
         **task_row(detail.task),
@@ -75,6 +76,10 @@ def detail_json(detail: TaskDetail) -> dict[str, Any]:
         "model_digest": verdict.model_digest,
         "embedders": dict(verdict.embedders),
         "software": verdict.software,
+        "strikes": [
+            {"task": each.task_id, "policy_rule": each.policy_rule, "since": each.since.isoformat()}
+            for each in strikes
+        ],
         "blind": detail.blind,
         "decisions": [decision_json(each) for each in detail.decisions],
         "appeals": [
@@ -103,7 +108,7 @@ def detail_json(detail: TaskDetail) -> dict[str, Any]:
     }
 
 
-def detail_lines(detail: TaskDetail) -> Iterator[str]:
+def detail_lines(detail: TaskDetail, strikes: Sequence[Strike] = ()) -> Iterator[str]:
     """A task for a person: what it is, why it is here, what was said and by whom."""
     task, verdict = detail.task, detail.task.verdict
     yield f"task {task.id}: {task.state}, the machine says {task.action}"
@@ -118,6 +123,10 @@ def detail_lines(detail: TaskDetail) -> Iterator[str]:
     yield from _section("reasons", (visible(reason, _CELL) for reason in verdict.reasons))
     yield from _section("content", _content(detail))
     yield from _section("context", _pairs(detail.context or {}))
+    yield from _section(
+        "strikes against the author",
+        (f"{each.since:%Y-%m-%d} task {each.task_id}: {visible(each.policy_rule)}" for each in strikes),
+    )
     ranked = sorted(verdict.scores.items(), key=lambda pair: -pair[1])
     yield from _section("scores", (f"{label:<12} {score:.3f} {_bar(score)}" for label, score in ranked))
     yield from _section(

@@ -10,7 +10,7 @@ SKIP LOCKED``); SQLite has one writer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as sql
 
+from moderator.review import golden
 from moderator.review.machine import BACK, RULES, ActKind, TaskState
 from moderator.review.records import ROUTE
 from moderator.review.refusals import RestrictedQueueError
@@ -41,6 +42,7 @@ from moderator.types import Role, Stage, State
 
 _LANES = 100  # in one statement; SQLite takes 500
 _HEAD = (TaskRow.queue, TaskRow.needs, TaskRow.id)
+_DRAWN = (TaskRow.id, TaskRow.due_at, TaskRow.priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +58,65 @@ class Claimant:
 
 def take(connection: Connection, who: Claimant, count: int, queue: str | None) -> list[TaskState]:
     """Claim up to ``count`` tasks, of one queue or of all; none that the reviewer has skipped."""
+
+    def claim(waiting: Select[*tuple[Any, ...]]) -> Sequence[Any]:
+        picked = waiting.with_for_update(skip_locked=True).cte("picked")
+        return _claimed(connection, who, TaskRow.id.in_(select(picked.c.id)))
+
+    return [_state(row, who.reviewer) for row in _first(connection, who, count, queue, claim)]
+
+
+def take_these(connection: Connection, who: Claimant, numbers: Sequence[int]) -> list[TaskState]:
+    """Claim what ``pick`` has found, in the same transaction."""
+    return [_state(row, who.reviewer) for row in _claimed(connection, who, TaskRow.id.in_(numbers))]
+
+
+def pick(
+    connection: Connection, who: Claimant, count: int, queue: str | None, *only: ColumnElement[bool]
+) -> list[int]:
+    """The numbers of what ``take`` would claim, in its order, kept from others until the transaction ends.
+
+    ``only``: conditions on the row of ``TaskRow``.
+    """
+
+    def hold(waiting: Select[*tuple[Any, ...]]) -> Sequence[Any]:
+        return connection.execute(waiting.with_for_update(skip_locked=True)).all()
+
+    return [row.id for row in _first(connection, who, count, queue, hold, only)]
+
+
+def _first(
+    connection: Connection,
+    who: Claimant,
+    count: int,
+    queue: str | None,
+    draw: Callable[[Select[*tuple[Any, ...]]], Sequence[Any]],
+    only: tuple[ColumnElement[bool], ...] = (),
+) -> list[Any]:
+    """The first ``count`` rows over all lanes: what is overdue, then the most urgent. ``draw`` gets the rows
+    of one lane, by the query for them."""
     roles = [role for role in Role if who.role.covers(role)]
     lanes = placing.lanes(connection, roles, queue)
     if queue is not None and not lanes:
         _check_open(connection, who, queue)
-    taken: list[TaskState] = []
+    found: list[Any] = []
     for overdue in (True, False):
         left = set(lanes)
-        while left and (wanted := count - len(taken)):
-            heads = _heads(connection, who, sorted(left), overdue, wanted)
+        while left and (wanted := count - len(found)):
+            # what was drawn and not claimed is still there
+            conditions = (*only, TaskRow.id.not_in([row.id for row in found])) if found else only
+            heads = _heads(connection, who, sorted(left), overdue, wanted, conditions)
             rows: list[Any] = []
             for lane, number in heads.items():
-                got = _take(connection, who, lane, overdue, number)
+                got = draw(_waiting(who, lane, overdue, number, _DRAWN, conditions))
                 rows += got
                 if len(got) < number:  # others are taking the rest
                     left.discard(lane)
             order = (lambda row: (row.due_at, row.id)) if overdue else (lambda row: (-row.priority, row.id))
-            taken += [_state(row, who.reviewer) for row in sorted(rows, key=order)]
+            found += sorted(rows, key=order)
             if sum(heads.values()) < wanted:
                 break
-    return taken
+    return found
 
 
 def _check_open(connection: Connection, who: Claimant, queue: str) -> None:
@@ -91,7 +132,12 @@ def _check_open(connection: Connection, who: Claimant, queue: str) -> None:
 
 
 def _heads(
-    connection: Connection, who: Claimant, lanes: Sequence[Lane], overdue: bool, count: int
+    connection: Connection,
+    who: Claimant,
+    lanes: Sequence[Lane],
+    overdue: bool,
+    count: int,
+    only: tuple[ColumnElement[bool], ...],
 ) -> Mapping[Lane, int]:
     """How many of the first ``count`` tasks are in which lane; as many as are wanted if there is one lane."""
     if len(lanes) == 1:
@@ -100,7 +146,7 @@ def _heads(
     found: list[Any] = []
     for at in range(0, len(lanes), _LANES):
         parts = [
-            select(_waiting(who, lane, overdue, count, (*_HEAD, key)).subquery())
+            select(_waiting(who, lane, overdue, count, (*_HEAD, key), only).subquery())
             for lane in lanes[at : at + _LANES]
         ]
         merged = union_all(*parts).order_by(sql("key"), sql("id")).limit(count)
@@ -109,15 +155,12 @@ def _heads(
     return Counter((row.queue, Role(row.needs)) for row in found[:count])
 
 
-def _take(connection: Connection, who: Claimant, lane: Lane, overdue: bool, count: int) -> list[Any]:
-    picked = (
-        _waiting(who, lane, overdue, count, (TaskRow.id,)).with_for_update(skip_locked=True).cte("picked")
-    )
+def _claimed(connection: Connection, who: Claimant, which: ColumnElement[bool]) -> list[Any]:
     at = clock.stored(who.at)
     usual = func.coalesce(TaskRow.lease, clock.span(who.usual))
     taken = (
         update(TaskRow)
-        .where(TaskRow.id.in_(select(picked.c.id)))
+        .where(which)
         .values(
             state=State.CLAIMED.value,
             reviewer=escape_text(who.reviewer),
@@ -132,7 +175,12 @@ def _take(connection: Connection, who: Claimant, lane: Lane, overdue: bool, coun
 
 
 def _waiting(
-    who: Claimant, lane: Lane, overdue: bool, count: int, columns: tuple[Any, ...]
+    who: Claimant,
+    lane: Lane,
+    overdue: bool,
+    count: int,
+    columns: tuple[Any, ...],
+    only: tuple[ColumnElement[bool], ...],
 ) -> Select[*tuple[Any, ...]]:
     """The first tasks of a lane that may be claimed."""
     name, at = escape_text(who.reviewer), clock.stored(who.at)
@@ -142,6 +190,8 @@ def _waiting(
         TaskRow.needs == lane[1].value,
         _claimable(name, who.role, at),
         ~_skipped(name),
+        ~golden.known_to(name),
+        *only,
     )
     if overdue:
         query = query.where(TaskRow.due_at <= at).order_by(TaskRow.due_at, TaskRow.id)

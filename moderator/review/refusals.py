@@ -66,6 +66,14 @@ class WrongActionError(QueueError):
     """A decision must settle the matter."""
 
 
+class GoldenError(QueueError):
+    """A task cannot become a golden one, or is none."""
+
+
+class ExposureSpentError(QueueError):
+    """The reviewer has seen as many graphic tasks as a shift may have."""
+
+
 class AppealExpiredError(QueueError):
     """The time to appeal has passed."""
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
-from moderator.review import claims, journal, records
+from moderator.review import claims, exposure, golden, journal, records
 from moderator.review.basis import RulesOf, check_labels, rule_of
 from moderator.review.claims import Claimant
 from moderator.review.journal import Receipt
@@ -27,6 +27,7 @@ from moderator.store.canonical import escape_text
 from moderator.store.engine import take_turn
 from moderator.store.seal import Seal
 from moderator.store.session import Store
+from moderator.store.tables import TaskRow
 from moderator.types import Decision, Role, Stage, State
 
 _SYSTEM = ""  # who acts where the software does so by itself
@@ -53,14 +54,52 @@ class Transactions:
         """Claim the most urgent."""
         lease, role = _lease(lease_seconds), self._role(reviewer)
         with self.store.acting() as connection:
+            exposure.lock(connection, reviewer, self.terms)
             at = _now(connection)
             who = Claimant(reviewer, role, at, lease, self._usual_lease())
-            states = claims.take(connection, who, count, queue)
+            act = Act(ActKind.CLAIM, reviewer, role, at)
+            if self.terms.golden_share or self.terms.graphic_per_shift:
+                states, seals = self._take_among(connection, who, count, queue)
+            else:
+                states, seals = claims.take(connection, who, count, queue), []
             if states:
                 take_turn(connection)
-                act = Act(ActKind.CLAIM, reviewer, role, at)
-                journal.add_events(connection, [journal.event_row(act, state) for state in states])
+                journal.add_events(connection, [journal.event_row(act, each) for each in states], seals=seals)
         return states
+
+    def _take_among(
+        self, connection: Connection, who: Claimant, count: int, queue: str | None
+    ) -> tuple[list[TaskState], Sequence[Seal]]:
+        """Claim no more graphic tasks than the reviewer may see, some in their places golden ones."""
+        budget = exposure.budget(connection, who.reviewer, self.terms, who.at)
+
+        def pick(count: int, *only: ColumnElement[bool]) -> list[int]:
+            return claims.pick(connection, who, count, queue, *only)
+
+        graphic: list[int] = []
+        if budget is None or budget.left >= count:
+            waiting = pick(count)
+            if budget is not None:
+                graphic = pick(count, TaskRow.id.in_(waiting), budget.graphic)
+        else:  # the most urgent of so many graphic ones and any number of others
+            graphic = pick(budget.left, budget.graphic) if budget.left else []
+            waiting = pick(count, TaskRow.id.in_([*graphic, *pick(count, ~budget.graphic)]))
+            if not waiting and pick(1):
+                raise budget.spent("only graphic tasks are waiting")
+        take_turn(connection)
+        copies: dict[int, TaskState] = {}
+        trials: list[dict[str, Any]] = []
+        for place in waiting:
+            if self.terms.golden_share and self.draw() < self.terms.golden_share:
+                # what is graphic has been counted: only in the place of such a task may there be another
+                only = None if budget is None or place in graphic else ~budget.graphic
+                if (given := golden.give(connection, who, place, only)) is not None:
+                    copies[place], trial = given
+                    trials.append(trial)
+        real = [place for place in waiting if place not in copies]
+        taken = claims.take_these(connection, who, real) if real else []
+        found = {**copies, **{state.task_id: state for state in taken}}
+        return [found[place] for place in waiting if place in found], golden.seal(trials)
 
     def close(self, task_ids: Sequence[int], reviewer: str, reason: str) -> list[Receipt]:
         """Close all or none."""
@@ -80,12 +119,15 @@ class Transactions:
         request.check()
         lease = _lease(lease_seconds)
         with self.store.acting() as connection:
+            exposure.lock(connection, request.reviewer, self.terms)
             records.lock(connection, [request.task_id])
             take_turn(connection)
             act = self._act(connection, request)
             before = self._load(connection, [request.task_id])[0]
             act = replace(act, until=act.at + (lease or self._lease_in(before)))
             state = transition(before, act)
+            if act.kind is ActKind.CLAIM:
+                self._check_exposure(connection, act, request.task_id)
             records.save(connection, [state])
             journal.add_events(connection, [journal.event_row(act, state)])
         return state
@@ -94,6 +136,8 @@ class Transactions:
         """Everything else on one task."""
         request.check()
         with self.store.acting() as connection:
+            if request.token is None and request.kind in _CLAIMING:
+                exposure.lock(connection, request.reviewer, self.terms)
             records.lock(connection, [request.task_id])
             take_turn(connection)
             if (earlier := journal.replayed(connection, request)) is not None:
@@ -103,6 +147,7 @@ class Transactions:
             if request.token is None and act.kind in _CLAIMING:
                 claiming = replace(act, kind=ActKind.CLAIM, until=act.at + self._lease_in(before), reason="")
                 before = held_for(before, claiming, act)
+                self._check_exposure(connection, act, request.task_id)
                 act = replace(act, token=before.token)
                 drafts.append(journal.event_row(claiming, before))
             after = transition(before, act)
@@ -110,7 +155,7 @@ class Transactions:
             decision, seals, more = self._attach(connection, request, act, before, after)
             drafts.append(journal.event_row(act, after, **_keyed(request), **more))
             submitted = len(drafts) - 1
-            if self._is_sampled(act, before):
+            if self._is_sampled(act, before) and not golden.is_trial(connection, request.task_id):
                 drafts.append(self._ask_for_second(connection, after, act.at))
             rows = journal.add_events(connection, drafts, decision, seals)
             return journal.receipt(connection, rows[submitted])
@@ -157,6 +202,9 @@ class Transactions:
         state = transition(decided, act)
         records.save(connection, [state])
         return journal.event_row(act, state)
+
+    def _check_exposure(self, connection: Connection, act: Act, task_id: int) -> None:
+        exposure.check(connection, task_id, exposure.budget(connection, act.by, self.terms, act.at))
 
     def _load(self, connection: Connection, task_ids: Iterable[int]) -> list[TaskState]:
         return records.load(connection, task_ids, timedelta(days=self.terms.appeal_days))

@@ -49,15 +49,20 @@ def decision_from_row(row: Mapping[Any, Any], labels: Mapping[str, bool] | None 
 
 def decisions_on(connection: Connection, task_id: int) -> dict[int, Decision]:
     """The decisions on a task by their number, in order."""
-    return _decisions(connection, DecisionRow.task_id == task_id)
+    return decisions_where(connection, DecisionRow.task_id == task_id)
 
 
 def decision_of(connection: Connection, decision_id: int | None) -> Decision | None:
     """The decision of this number, if there is one."""
-    return None if decision_id is None else _decisions(connection, DecisionRow.id == decision_id)[decision_id]
+    return (
+        None
+        if decision_id is None
+        else decisions_where(connection, DecisionRow.id == decision_id)[decision_id]
+    )
 
 
-def _decisions(connection: Connection, which: ColumnElement[bool]) -> dict[int, Decision]:
+def decisions_where(connection: Connection, which: ColumnElement[bool]) -> dict[int, Decision]:
+    """The decisions a condition on ``DecisionRow`` holds for, by their number, in order."""
     corrected: dict[int, dict[str, bool]] = {}
     labels = (
         select(LabelCorrectionRow.decision_id, LabelCorrectionRow.label, LabelCorrectionRow.applies)

@@ -17,6 +17,7 @@ from moderator.errors import QueueError, RestrictedQueueError
 from moderator.store import clock
 from moderator.store.canonical import parse_json, unescape_text
 from moderator.store.decisions import decisions_on
+from moderator.store.golden import is_copy
 from moderator.store.history import Appeal, TaskEvent, appeals_on, events_on
 from moderator.store.session import Store
 from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow, plain_state
@@ -94,8 +95,9 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The queue in numbers. ``tasks``: (state, machine's action) → count; ``decisions``: (machine's
-    action, person's action) → count; ``overrides``: decisions that differ from the machine's action."""
+    """The queue in numbers, copies of golden tasks left out. ``tasks``: (state, machine's action) → count;
+    ``decisions``: (machine's action, person's action) → count; ``overrides``: decisions that differ from the
+    machine's action."""
 
     tasks: Mapping[tuple[str, str], int]
     decisions: Mapping[tuple[str, str], int]
@@ -215,24 +217,26 @@ class Queue:
         with self._store.reading() as connection:
             tasks = connection.execute(
                 select(TaskRow.state, TaskRow.action, func.count())
-                .where(self._visible)
+                .where(self._visible, ~is_copy())
                 .group_by(TaskRow.state, TaskRow.action)
             ).all()
             decisions = connection.execute(
                 select(TaskRow.action, DecisionRow.action, func.count())
                 .join(TaskRow, TaskRow.id == DecisionRow.task_id)
-                .where(self._visible)
+                .where(self._visible, ~is_copy())
                 .group_by(TaskRow.action, DecisionRow.action)
             ).all()
             reviewers = connection.execute(
                 select(DecisionRow.reviewer, func.count())
                 .join(TaskRow, TaskRow.id == DecisionRow.task_id)
-                .where(self._visible)
+                .where(self._visible, ~is_copy())
                 .group_by(DecisionRow.reviewer)
                 .order_by(DecisionRow.reviewer)
             ).all()
             oldest = connection.execute(
-                select(func.min(TaskRow.opened_at)).where(TaskRow.state.in_(_WAITING), self._visible)
+                select(func.min(TaskRow.opened_at)).where(
+                    TaskRow.state.in_(_WAITING), self._visible, ~is_copy()
+                )
             ).scalar()
             at = clock.database_now(connection)
             overdue = func.sum(case((TaskRow.due_at <= at, 1), else_=0))
@@ -245,7 +249,7 @@ class Queue:
                     func.min(TaskRow.due_at),
                 )
                 .where(text(UNFINISHED), or_(plain_state != State.CLAIMED.value, TaskRow.lease_until <= at))
-                .where(self._visible)
+                .where(self._visible, ~is_copy())
                 .group_by(TaskRow.queue)
                 .order_by(TaskRow.queue)
             ).all()

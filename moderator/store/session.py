@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from moderator.errors import StoreError
 from moderator.routing import Router, plain_route
-from moderator.store import audit_log, clock, engine, placing
+from moderator.store import audit_log, clock, engine, golden, placing
 from moderator.store.bulk import insert_rows
 from moderator.store.canonical import canonical_json, escape_text, jsonable
 from moderator.store.seal import Seal
@@ -171,16 +171,13 @@ class Store:
                 row["leaf"] = VERDICT_FORM.leaf(row)
             insert_rows(connection, ItemRow, items)
             insert_rows(connection, VerdictRow, verdicts)
-            task_id = next_key(connection, TaskRow.id)
-            insert_rows(
-                connection,
-                TaskRow,
-                [
-                    {"id": task_id + rank, "verdict_id": verdict_id + index, "state": "open", **columns}
-                    for rank, (index, columns) in enumerate(tasks)
-                ],
-            )
-            event = {"scan": scan_id, "tasks": [task_id, task_id + len(tasks) - 1] if tasks else None}
+            numbers = golden.numbers(connection, next_key(connection, TaskRow.id))
+            opened = [
+                {"id": next(numbers), "verdict_id": verdict_id + index, "state": "open", **columns}
+                for index, columns in tasks
+            ]
+            insert_rows(connection, TaskRow, opened)
+            event = {"scan": scan_id, "tasks": [opened[0]["id"], opened[-1]["id"]] if opened else None}
             seal = Seal.over_rows(VERDICT_FORM, verdicts)
             audit_log.append(connection, "verdicts", at, event, [seal])
 

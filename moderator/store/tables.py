@@ -19,10 +19,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0004"
+SCHEMA_REVISION = "v0005"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
-APPEND_ONLY = ("verdicts", "decisions", "audit_log", "review_events", "label_corrections")
+APPEND_ONLY = (
+    "verdicts", "decisions", "audit_log", "review_events", "label_corrections", "golden_items",
+    "golden_trials",
+)  # fmt: skip
 """Tables whose rows are never edited or deleted: triggers refuse it."""
 
 # SQLite makes only an INTEGER key the row's own number; anything else costs a second index
@@ -97,7 +100,8 @@ class VerdictRow(Base):
 
 
 class TaskRow(Base):
-    """A verdict a person shall look at. ``action`` is the verdict's, kept here to filter by.
+    """A verdict a person shall look at. ``action`` is the verdict's, kept here to filter by. One task a
+    verdict, and copies of it that ask a reviewer what is known already (see ``golden``).
 
     ``reviewer`` and ``lease_until`` are those of the present claim, ``claim_token`` counts all claims,
     ``decision_id`` is the decision in force; what they may become is the business of ``moderator.review``.
@@ -110,7 +114,7 @@ class TaskRow(Base):
     __tablename__ = "review_tasks"
 
     id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
-    verdict_id: Mapped[int] = mapped_column(_Int, ForeignKey("verdicts.id"), unique=True)
+    verdict_id: Mapped[int] = mapped_column(_Int, ForeignKey("verdicts.id"), index=True)
     state: Mapped[str] = mapped_column(String(16))
     action: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(_Int)
@@ -180,6 +184,7 @@ class ReviewEventRow(Base):
     """
 
     __tablename__ = "review_events"
+    __table_args__ = (Index(None, "reviewer", "created_at"),)
 
     id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
     task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), index=True)
@@ -241,6 +246,36 @@ class DecisionRow(Base):
     policy_rule: Mapped[str] = mapped_column(String)
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     created_at: Mapped[int] = mapped_column(_Int)
+
+
+class GoldenRow(Base):
+    """The right answer to a task, as a lead gave it; the newest row of a task counts. Never edited.
+
+    ``action``: null where the answer was withdrawn. ``labels``: label → whether it applies, as JSON.
+    """
+
+    __tablename__ = "golden_items"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), index=True)
+    action: Mapped[str | None] = mapped_column(String(16))
+    labels: Mapped[bytes] = mapped_column(LargeBinary)
+    reviewer: Mapped[str] = mapped_column(String)
+    reason: Mapped[str] = mapped_column(String)
+    created_at: Mapped[int] = mapped_column(_Int)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class TrialRow(Base):
+    """That the task ``task_id`` only asks what the golden item ``golden_id`` answers. Never edited."""
+
+    __tablename__ = "golden_trials"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), unique=True)
+    golden_id: Mapped[int] = mapped_column(_Int, ForeignKey("golden_items.id"))
+    created_at: Mapped[int] = mapped_column(_Int)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class AuditRow(Base):

@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from moderator.review import ReviewDesk
+from moderator.review.golden_desk import GoldenDesk
+from moderator.settings import Review
 from moderator.store import Store
 from moderator.store.tables import APPEND_ONLY
 from moderator.types import Action
@@ -18,20 +20,23 @@ from tests.store.samples import make_batch, start
 
 Tamper = Callable[[], AbstractContextManager[Connection]]
 
-ENTRIES, VERDICTS, DECISIONS, EVENTS, LABELS = 9, 8, 3, 6, 3
+ENTRIES, VERDICTS, DECISIONS, EVENTS, LABELS, GOLDEN, TRIALS = 12, 8, 3, 7, 3, 2, 1
 COVERED = {
     "verdicts": VERDICTS,
     "decisions": DECISIONS,
     "review_events": EVENTS,
     "label_corrections": LABELS,
+    "golden_items": GOLDEN,
+    "golden_trials": TRIALS,
 }
 """Table → its rows, which the log covers."""
 
 
-def fill(store: Store) -> None:
+def fill(store: Store, *, golden: bool = False) -> None:
     """9 entries: start, 3 verdicts, 1 verdict, decision, 4 verdicts, decision, decision, end, start.
 
-    Each decision is two events, a claim and the decision; the second says something of three labels.
+    ``golden``: 12, before the end a golden task, a claim of a copy of it, and its withdrawal. Each decision
+    is two events, a claim and the decision; the second says something of three labels.
     """
     scan = start(store)
     desk = ReviewDesk(store)
@@ -41,6 +46,10 @@ def fill(store: Store) -> None:
     store.record(scan, make_batch(range(4, 8), (Action.REVIEW,)))
     desk.decide(2, Action.ALLOW, "bob", "satire", labels={"hate": False, "spam": True, "sexual": False})
     desk.decide(3, Action.ALLOW, "ann", "fine")
+    if golden:
+        GoldenDesk(store).add(2, "lea", "clear")
+        ReviewDesk(store, terms=Review(golden_share=1.0)).claim("cy")
+        GoldenDesk(store).withdraw(2, "lea", "not so clear")
     store.finish_scan(scan, "finished")
     start(store)
 
@@ -54,7 +63,7 @@ def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         make: Callable[[], str] = request.getfixturevalue("lasting_postgresql")
         url = make()
     with Store.open(url) as store:
-        fill(store)
+        fill(store, golden=True)
         yield store
 
 

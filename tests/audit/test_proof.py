@@ -52,7 +52,7 @@ def test_growth_from_every_size(logged: Store) -> None:
 
 @pytest.mark.parametrize("seq", [-1, 0, ENTRIES + 1, 2**70])
 def test_entries_that_are_not_there(logged: Store, seq: int) -> None:
-    with logged.snapshot() as connection, pytest.raises(AuditError, match=f"has no entry {seq}; it has 9"):
+    with logged.snapshot() as connection, pytest.raises(AuditError, match=f"has no entry {seq}; it has 12"):
         prove_entry(connection, seq)
 
 
@@ -67,7 +67,7 @@ def test_rows_that_are_not_there(logged: Store, key: int) -> None:
 
 @pytest.mark.parametrize("first", [0, ENTRIES + 1])
 def test_sizes_the_log_did_not_grow_from(logged: Store, first: int) -> None:
-    with logged.snapshot() as connection, pytest.raises(AuditError, match="no proof that a tree of 9"):
+    with logged.snapshot() as connection, pytest.raises(AuditError, match="no proof that a tree of 12"):
         prove_growth(connection, first)
 
 

@@ -28,8 +28,10 @@ ROWS = {**COVERED, "audit_log": ENTRIES}
 ENTRY_OF = {
     "verdicts": {**dict.fromkeys((1, 2, 3), 2), 4: 3, **dict.fromkeys((5, 6, 7, 8), 5)},
     "decisions": {1: 4, 2: 6, 3: 7},
-    "review_events": {1: 4, 2: 4, 3: 6, 4: 6, 5: 7, 6: 7},
+    "review_events": {1: 4, 2: 4, 3: 6, 4: 6, 5: 7, 6: 7, 7: 9},
     "label_corrections": dict.fromkeys((1, 2, 3), 6),
+    "golden_items": {1: 8, 2: 10},
+    "golden_trials": {1: 9},
     "audit_log": {seq: seq for seq in range(1, ENTRIES + 1)},
 }
 ANY_ROW = st.sampled_from(sorted(KEYS)).flatmap(
@@ -154,12 +156,14 @@ def test_every_insertion_is_found(tamper: Tamper, table: str, place: int | str) 
     key = ROWS[table] + 1 if place == "next" else place
     names = names_of(table)
     made = {KEYS[table]: str(key), "position": "99", "idempotency_key": "'another'", "label": "'other'"}
+    if table == "golden_trials":
+        made["task_id"] = "1"
     with tamper() as connection:
         connection.execute(
             text(
                 f"INSERT INTO {table} ({', '.join(names)}) "  # noqa: S608
                 f"SELECT {', '.join(made.get(name, name) for name in names)} FROM {table} "
-                f"WHERE {KEYS[table]} = 3"
+                f"WHERE {KEYS[table]} = {min(3, ROWS[table])}"
             )
         )
         fault = found(connection)
@@ -244,8 +248,8 @@ def test_a_verdict_changed_together_with_its_leaf_is_found_in_its_batch(tamper: 
 @pytest.mark.parametrize(
     ("change", "seq", "said"),
     [
-        ("UPDATE audit_head SET size = size + 1", ENTRIES + 1, "missing: the head counts 10"),
-        ("UPDATE audit_head SET size = size - 1", ENTRIES, "the head counts 8"),
+        ("UPDATE audit_head SET size = size + 1", ENTRIES + 1, "missing: the head counts 13"),
+        ("UPDATE audit_head SET size = size - 1", ENTRIES, "the head counts 11"),
         ("UPDATE audit_head SET root = frontier", ENTRIES, "or the head was"),
         ("UPDATE audit_head SET frontier = root", ENTRIES, "or the head was"),
         ("UPDATE audit_head SET id = 2", ENTRIES, "or the head was"),
@@ -284,7 +288,7 @@ def test_a_log_cut_with_all_care_is_found_with_a_checkpoint(tamper: Tamper) -> N
         assert verify(Live(connection)).fault is None  # nobody can tell
         fault = verify(Live(connection), checkpoint).fault
     assert fault is not None
-    assert (fault.seq, fault.what) == (ENTRIES, "missing: the checkpoint counts 9 entries")
+    assert (fault.seq, fault.what) == (ENTRIES, "missing: the checkpoint counts 12 entries")
 
 
 def test_a_log_rewritten_with_all_care_is_found_with_a_checkpoint(tamper: Tamper) -> None:

@@ -74,13 +74,20 @@ def test_a_clean_log(filled: str) -> None:
     shown = run("verify", "--db", filled).stdout
     assert shown.startswith(
         "nothing was changed: 9 entries over 8 verdicts, 3 decisions, 6 review events, "
-        "3 label corrections; root "
+        "3 label corrections, 0 golden items, 0 golden trials; root "
     )
     report = said("verify", "--db", filled, "--json")
     assert report == {
         "ok": True,
         "entries": 9,
-        "rows": {"verdicts": 8, "decisions": 3, "review_events": 6, "label_corrections": 3},
+        "rows": {
+            "verdicts": 8,
+            "decisions": 3,
+            "review_events": 6,
+            "label_corrections": 3,
+            "golden_items": 0,
+            "golden_trials": 0,
+        },
         "root": shown.split()[-1],
         "checkpoint": None,
         "fault": None,

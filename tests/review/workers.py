@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from moderator.review import ReviewDesk
+from moderator.review.refusals import ExposureSpentError
+from moderator.settings import Review
 from moderator.store import Store
 from moderator.types import Action
 
@@ -30,3 +32,24 @@ def work_the_queue(url: str, number: int, count: int) -> None:
                         idempotency_key=f"{claim.task_id}.{claim.token}",
                     )  # fmt: skip
                     assert again == done
+
+
+def claim_as_one(url: str, number: int, most: int) -> None:
+    """Claim as ann, in batches, until only what would be too much is left."""
+    with Store.open(url) as store:
+        desk = ReviewDesk(store, terms=Review(graphic_per_shift=most))
+        try:
+            while desk.claim("ann", 2 + number % 3):
+                pass
+        except ExposureSpentError:
+            return
+
+
+def claim_golden(url: str, number: int, count: int) -> None:
+    """Claim and decide with many golden tasks among the others, until nothing is waiting."""
+    name = f"reviewer-{number % 3}"  # two processes each
+    with Store.open(url) as store:
+        desk = ReviewDesk(store, terms=Review(golden_share=0.4))
+        while claims := desk.claim(name, count):
+            for claim in claims:
+                desk.decide(claim.task_id, Action.ALLOW, name, "fine", token=claim.token)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
+from moderator.audit.source import Live
+from moderator.audit.verify import verify
 from moderator.errors import QueueError, StoreError
 from moderator.review import ReviewDesk
+from moderator.review.golden_desk import GoldenDesk
 from moderator.settings import Review
 from moderator.store import Queue, Store, migrate
 from moderator.store.engine import make_engine, parse_url
@@ -75,6 +79,51 @@ def test_what_was_decided_before_there_was_a_desk_stays(engine: Engine, database
     migrate.downgrade(engine, "v0001")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT state FROM review_tasks")).scalars().all() == ["decided"]
+
+
+def test_tasks_stay_when_a_verdict_may_have_copies_of_its_own(engine: Engine, database_url: str) -> None:
+    """SQLite builds the table of tasks anew for it: rows, indexes and what refers to it must be the same."""
+
+    def indexes() -> dict[str, Any]:
+        with engine.connect() as connection:
+            sqlite = engine.dialect.name == "sqlite"
+            query = (
+                "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'review_tasks'"
+                if sqlite
+                else "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'review_tasks'"
+            )
+            return {
+                name: sql for name, sql in connection.execute(text(query)) if "verdict_id" not in str(name)
+            }
+
+    def tasks() -> list[Any]:
+        with engine.connect() as connection:
+            return list(connection.execute(text("SELECT * FROM review_tasks ORDER BY id")).all())
+
+    with Store.open(database_url) as store:
+        store.record(start(store), make_batch(range(20), (Action.REVIEW,)))
+        desk = ReviewDesk(store)
+        desk.decide(1, Action.BLOCK, "ann", "x", labels={"hate": True})
+        desk.claim("bob", 3)
+        desk.appeal(1, "the author", "no")
+    before, known = tasks(), indexes()
+    for revision in ("v0004", "head"):
+        if revision == "head":
+            migrate.upgrade(engine)
+        else:
+            migrate.downgrade(engine, revision)
+        assert (tasks(), {name: sql for name, sql in indexes().items() if name in known}) == (before, known)
+    assert migrate.check(engine) == []
+    with Store.open(database_url) as store:
+        ReviewDesk(store).uphold(1, "sue", "clear")
+        GoldenDesk(store).add(1, "lea", "clear")
+        (copy,) = ReviewDesk(store, terms=Review(golden_share=1.0)).claim("cy")
+        with store.snapshot() as connection:
+            assert verify(Live(connection)).fault is None
+    with pytest.raises(RuntimeError, match="1 tasks are golden ones"):
+        migrate.downgrade(engine, "v0004")
+    assert migrate.current(engine) == migrate.head()
+    assert copy.task_id in [row.id for row in tasks()]
 
 
 def test_upgrade_again_changes_nothing(engine: Engine) -> None:
