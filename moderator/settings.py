@@ -84,6 +84,18 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """What the database keeps beside verdicts."""
+
+    words: str = "none"
+    """``review``: review tasks are found by the words of their texts, which are kept in the clear for it."""
+
+    def __post_init__(self) -> None:
+        if self.words not in ("none", "review"):
+            raise SettingsError(f"store.words: must be none or review, got {self.words!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be configured. Built by ``load_settings``; passed down, never global."""
 
@@ -101,6 +113,7 @@ class Settings:
     """Entry-point names that may be imported; ``None`` allows every installed plugin."""
     limits: Limits = field(default_factory=Limits)
     review: Review = field(default_factory=Review)
+    store: Keeping = field(default_factory=Keeping)
     reviewers: Mapping[str, Role] | None = None
     """Reviewer → role. Without the table everybody has every role; with it, others are plain reviewers."""
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NO_OPTIONS)
@@ -137,6 +150,7 @@ def load_settings(
         **given.scalars,
         limits=Limits(**given.groups["limits"]),
         review=Review(**given.groups["review"]),
+        store=Keeping(**given.groups["store"]),
         reviewers=given.reviewers,
         plugins=MappingProxyType(
             {name: MappingProxyType(dict(value)) for name, value in given.plugins.items()}
@@ -144,7 +158,7 @@ def load_settings(
     )
 
 
-_GROUPS = {"limits": Limits, "review": Review}
+_GROUPS = {"limits": Limits, "review": Review, "store": Keeping}
 _SHARES = ("second_review_share", "golden_share")
 _TABLES = (*_GROUPS, "reviewers", "plugins")
 

@@ -10,10 +10,11 @@ from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.queue_acts import ACTS
 from moderator.cli.queue_after import AFTER
 from moderator.cli.queue_desk import PLACES, open_desk, open_queue, queue_option, viewer_option
+from moderator.cli.queue_find import find
 from moderator.cli.queue_golden import golden
 from moderator.cli.queue_quality import QUALITY, exposure_rows, strikes_on
-from moderator.cli.task_view import detail_json, detail_lines, task_row
-from moderator.cli.terminal import echo_json, visible
+from moderator.cli.task_view import detail_json, detail_lines, listed, readable, task_row
+from moderator.cli.terminal import echo_json
 from moderator.types import Action
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def list_(
     if as_json:
         echo_json(rows)
     else:
-        print_rows([_readable(_brief(row)) for row in rows], _COLUMNS, as_json=False, empty="no tasks")
+        print_rows([listed(row) for row in rows], _COLUMNS, as_json=False, empty="no tasks")
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor}", err=True)
 
@@ -134,13 +135,13 @@ def stats(reviewer: str | None, db: str | None, as_json: bool) -> None:
         echo_json(rows)
         return
     print_rows(
-        [_readable(row) for row in rows], ("id", "count", "oldest", "next_due"), as_json=False, empty=""
+        [readable(row) for row in rows], ("id", "count", "oldest", "next_due"), as_json=False, empty=""
     )
     if found.oldest_open:
         click.echo(f"oldest task waiting: since {found.oldest_open:%Y-%m-%d %H:%M} UTC")
 
 
-for each in (*ACTS, *AFTER, *QUALITY, golden):
+for each in (*ACTS, *AFTER, *QUALITY, golden, find):
     queue.add_command(each)
 
 
@@ -152,19 +153,3 @@ def _print(detail: TaskDetail | None, store: Store, as_json: bool) -> None:
         click.echo("the queue is empty")
     else:
         click.echo("\n".join(detail_lines(detail, strikes)))
-
-
-def _brief(row: dict[str, Any]) -> dict[str, Any]:
-    """A listed task, narrow enough for a terminal."""
-    highest = "" if row["top_label"] is None else f"{row['top_label']} {row['top_score']:.2f}"
-    return {**row, "highest": highest, "due": row["due_at"][:16].replace("T", " ")}
-
-
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for people: texts made safe, lists in one cell."""
-    return {
-        key: visible("; ".join(value) if isinstance(value, list) else value, 120)
-        if isinstance(value, (str, list))
-        else value
-        for key, value in row.items()
-    }

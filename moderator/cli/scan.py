@@ -96,7 +96,8 @@ def scan(
     console = Console(stderr=as_json or output == "-")
     notes = Console(stderr=True)
     first: list[tuple[Any, Any]] = []
-    with Store.open(settings.db) as store, Moderator.load(settings=settings) as moderator:
+    words = settings.store.words == "review"
+    with Store.open(settings.db, words=words) as store, Moderator.load(settings=settings) as moderator:
         for line in failure_lines(moderator.failures):
             notes.print(line, style="yellow", markup=False, highlight=False)
         with _stopping(notes) as stop, _progress(notes, sources) as advance:

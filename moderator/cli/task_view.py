@@ -42,6 +42,22 @@ def task_row(task: Task) -> dict[str, Any]:
     }
 
 
+def listed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of ``task_row`` for people, narrow enough for a terminal."""
+    highest = "" if row["top_label"] is None else f"{row['top_label']} {row['top_score']:.2f}"
+    return readable({**row, "highest": highest, "due": row["due_at"][:16].replace("T", " ")})
+
+
+def readable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for people: texts made safe, lists in one cell."""
+    return {
+        key: visible("; ".join(value) if isinstance(value, list) else value, 120)
+        if isinstance(value, (str, list))
+        else value
+        for key, value in row.items()
+    }
+
+
 def decision_json(decision: Decision) -> dict[str, Any]:
     """A decision as plain JSON."""
     return {

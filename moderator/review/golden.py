@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Exists, exists, func, insert, 
 from sqlalchemy.orm import aliased
 
 from moderator.review.machine import TaskState
-from moderator.store import clock, placing
+from moderator.store import clock, facets, placing
 from moderator.store.canonical import escape_text, parse_json, unescape_text
 from moderator.store.decisions import decisions_where
 from moderator.store.golden import TRIAL_FORM, free_number, is_copy
@@ -108,6 +108,7 @@ def give(
         "decision_id": None,
     }
     connection.execute(insert(TaskRow), row)
+    facets.copy(connection, found["task_id"], number, row["priority"])
     trial = TRIAL_FORM.with_leaf(
         {
             "id": next_key(connection, TrialRow.id),
@@ -141,7 +142,9 @@ def _fitting(
     met = exists().where(other.verdict_id == TaskRow.verdict_id, or_(other.reviewer == name, touched))
     in_force = select(DecisionRow.action).where(DecisionRow.id == TaskRow.decision_id).scalar_subquery()
     query = (
-        select(GoldenRow.id, TaskRow.verdict_id, TaskRow.action, urgent.label("head_start"))
+        select(
+            GoldenRow.id, GoldenRow.task_id, TaskRow.verdict_id, TaskRow.action, urgent.label("head_start")
+        )
         .join(TaskRow, TaskRow.id == GoldenRow.task_id)
         .where(_newest(), GoldenRow.action.is_not(None), GoldenRow.reviewer != name, ~met)
         .where(TaskRow.state.in_(FINISHED))

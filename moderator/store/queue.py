@@ -19,13 +19,12 @@ from moderator.store.canonical import parse_json, unescape_text
 from moderator.store.decisions import decisions_on
 from moderator.store.golden import is_copy
 from moderator.store.history import Appeal, TaskEvent, appeals_on, events_on
+from moderator.store.query import WAITING, Filter, found
 from moderator.store.session import Store
 from moderator.store.tables import UNFINISHED, DecisionRow, ItemRow, TaskRow, VerdictRow, plain_state
 from moderator.store.verdicts import VERDICT_COLUMNS, verdict_from_row
 from moderator.types import Action, Decision, Role, Stage, State, Verdict
 
-WAITING = "waiting"
-"""For ``list_tasks``: open or queued, that is, anybody may take it."""
 _WAITING = (State.OPEN.value, State.QUEUED.value)
 _MAX_KEY = 2**63 - 1
 
@@ -178,6 +177,17 @@ class Queue:
         if len(rows) <= limit:
             return Page(tasks, None)
         return Page(tasks, f"{rows[limit - 1]['due_at' if overdue else 'priority']}.{tasks[-1].id}")
+
+    def query(self, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """The tasks that are as ``wanted``, in its order; ``cursor`` of one page continues with the next.
+
+        ``QueueError`` for a filter that cannot be, or a cursor of another search.
+        """
+        with self._store.reading() as connection:
+            ids, more = found(connection, wanted, self._visible, limit, cursor)
+            rows = connection.execute(_tasks().where(TaskRow.id.in_(ids))).mappings().all() if ids else []
+        tasks = {row["id"]: _task(row) for row in rows}
+        return Page(tuple(tasks[number] for number in ids), more)
 
     def next_task(self, queue: str | None = None) -> TaskDetail | None:
         """What a claim would take first, or ``None`` if there is nothing. Nobody is kept from it by this."""

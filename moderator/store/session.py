@@ -12,9 +12,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from moderator.errors import StoreError
 from moderator.routing import Router, plain_route
-from moderator.store import audit_log, clock, engine, golden, placing
+from moderator.store import audit_log, clock, engine, facets, golden, placing
 from moderator.store.bulk import insert_rows
-from moderator.store.canonical import canonical_json, escape_text, jsonable
+from moderator.store.canonical import canonical_json, escape_text, jsonable, unescape_text
 from moderator.store.seal import Seal
 from moderator.store.tables import SCHEMA_REVISION, ItemRow, ScanRow, TaskRow, VerdictRow
 from moderator.store.verdicts import (
@@ -39,12 +39,16 @@ class Store:
     Not across a fork: open a store in each process.
     """
 
-    def __init__(self, bound: Engine) -> None:
+    def __init__(self, bound: Engine, *, words: bool = False) -> None:
         self._engine = bound
+        self._words = words
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool = True) -> Store:
+    def open(cls, url: str, *, migrate: bool = True, words: bool = False) -> Store:
         """Open the database at ``url``, creating or upgrading it first unless ``migrate`` is off.
+
+        ``words``: whether review tasks recorded can be found by the words of their texts, which are kept in
+        the clear for it.
 
         Raises ``StoreError`` if it cannot be reached, or was written by a newer version.
         """
@@ -64,7 +68,7 @@ class Store:
         except BaseException:
             bound.dispose()
             raise
-        return cls(bound)
+        return cls(bound, words=words)
 
     def __enter__(self) -> Self:
         return self
@@ -149,8 +153,9 @@ class Store:
             for index, (_, item, _, verdict, opens_review) in enumerate(batch)
             if opens_review or verdict.action is Action.REVIEW
         ]
+        found = [batch[index] for index, _ in tasks]
         with self.writing() as connection:
-            self._must_run(connection, scan_id)
+            source = self._must_run(connection, scan_id)
             item_id, verdict_id = next_key(connection, ItemRow.id), next_key(connection, VerdictRow.id)
             items = [
                 {"id": item_id + index, "external_id": external_id, **kept}
@@ -177,6 +182,14 @@ class Store:
                 for index, columns in tasks
             ]
             insert_rows(connection, TaskRow, opened)
+            facets.add(
+                connection,
+                opened,
+                [
+                    (facets.facets_of(item, verdict, source, words=self._words), facets.scores_of(verdict))
+                    for _, item, _, verdict, _ in found
+                ],
+            )
             event = {"scan": scan_id, "tasks": [opened[0]["id"], opened[-1]["id"]] if opened else None}
             seal = Seal.over_rows(VERDICT_FORM, verdicts)
             audit_log.append(connection, "verdicts", at, event, [seal])
@@ -214,14 +227,17 @@ class Store:
                 return
             after = rows[-1]["position"]
 
-    def _must_run(self, connection: Connection, scan_id: int) -> None:
-        state = connection.execute(select(ScanRow.state).where(ScanRow.id == scan_id)).scalar()
+    def _must_run(self, connection: Connection, scan_id: int) -> str:
+        """The source of a scan that has not ended."""
+        query = select(ScanRow.state, ScanRow.source).where(ScanRow.id == scan_id)
+        state, source = connection.execute(query).one_or_none() or (None, "")
         if state is None:
             raise StoreError(f"{self.url}: there is no scan {scan_id}; begin one with start_scan")
         if state != "running":
             raise StoreError(
                 f"{self.url}: scan {scan_id} is already {state}; begin a new one with start_scan"
             )
+        return unescape_text(source)
 
 
 def next_key(connection: Connection, column: InstrumentedAttribute[int]) -> int:

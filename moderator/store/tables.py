@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0005"
+SCHEMA_REVISION = "v0006"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
 APPEND_ONLY = (
@@ -139,6 +139,8 @@ plain_state = TaskRow.state.concat("")
 """The state, to be compared beside ``UNFINISHED``: no index is on it, so that the one in the order of urgency
 is used. SQLite would rather collect all that wait by the index on states, and sort them for every claim."""
 
+Index("ix_review_tasks_priority", TaskRow.priority.desc(), TaskRow.id)
+Index("ix_review_tasks_opened", TaskRow.opened_at, TaskRow.id)
 Index("ix_review_tasks_urgency", TaskRow.state, TaskRow.priority.desc(), TaskRow.id)
 Index(
     "ix_review_tasks_unfinished",
@@ -172,6 +174,36 @@ Index(
     sqlite_where=text(UNFINISHED),
     postgresql_where=text(UNFINISHED),
 )
+
+
+class FacetRow(Base):
+    """A task under one of the things it is found by (``facets``). ``rank``: its priority, negated, so that
+    the rows of a facet lie in the order tasks are worked in."""
+
+    __tablename__ = "task_facets"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's way
+
+    facet: Mapped[str] = mapped_column(String, primary_key=True)
+    rank: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(
+        _Int, ForeignKey("review_tasks.id"), primary_key=True, autoincrement=False, index=True
+    )
+
+
+class ScoreRow(Base):
+    """What a task's verdict gives a label, in millionths; low scores are left out (``facets``)."""
+
+    __tablename__ = "task_scores"
+    __table_args__ = (
+        Index("ix_task_scores_task_id", "task_id", "label", "score"),
+        {"sqlite_with_rowid": False},
+    )
+
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
+    score: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(
+        _Int, ForeignKey("review_tasks.id"), primary_key=True, autoincrement=False
+    )
 
 
 class ReviewEventRow(Base):
@@ -241,7 +273,7 @@ class DecisionRow(Base):
     id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
     task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), index=True)
     action: Mapped[str] = mapped_column(String(16))
-    reviewer: Mapped[str] = mapped_column(String)
+    reviewer: Mapped[str] = mapped_column(String, index=True)
     reason: Mapped[str] = mapped_column(String)
     policy_rule: Mapped[str] = mapped_column(String)
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
