@@ -16,7 +16,7 @@ from moderator.store.tables import SCHEMA_REVISION, Base
 
 TABLES = (
     "audit_head", "audit_log", "verdicts", "decisions", "review_events", "label_corrections", "golden_items",
-    "golden_trials",
+    "golden_trials", "registered",
 )  # fmt: skip
 """What the log consists of and what it covers."""
 

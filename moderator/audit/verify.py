@@ -20,6 +20,7 @@ from moderator.store.decisions import DECISION_FORM, LABEL_FORM
 from moderator.store.golden import GOLDEN_FORM, TRIAL_FORM
 from moderator.store.history import EVENT_FORM, EVENT_FORM_1
 from moderator.store.merkle import Frontier, leaf_hash
+from moderator.store.registry import REGISTERED_FORM
 from moderator.store.seal import Form, Seal, list_hash, seals_of
 from moderator.store.verdicts import VERDICT_FORM
 
@@ -27,7 +28,7 @@ FORMS: Mapping[str, Form] = {
     form.name: form
     for form in (
         *(VERDICT_FORM, DECISION_FORM, EVENT_FORM_1, EVENT_FORM, LABEL_FORM),
-        *(GOLDEN_FORM, TRIAL_FORM),
+        *(GOLDEN_FORM, TRIAL_FORM, REGISTERED_FORM),
     )
 }
 """Every form rows were ever sealed in."""

@@ -22,6 +22,7 @@ _COMMANDS = {
     "train": ("moderator.cli.train", "train", "Train a model from a configuration file."),
     "evaluate": ("moderator.cli.evaluate", "evaluate", "Measure a model on labelled data."),
     "calibrate": ("moderator.cli.calibrate", "calibrate", "Set a policy's thresholds from labelled data."),
+    "diff": ("moderator.cli.diff", "diff", "Compare two models or policies on a sample of posts."),
     "db": ("moderator.cli.db", "db", "Upgrade and check the database."),
 }
 

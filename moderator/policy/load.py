@@ -70,6 +70,7 @@ def load_policy(
         otherwise=otherwise,
         on_degraded=on_degraded,
         digest=hashlib.sha256(data).hexdigest(),
+        text=data,
         description=description,
         review_blocks=review_blocks,
         labels=frozenset(used & set(labels)),

@@ -42,10 +42,10 @@ class Policy:
 
     ``otherwise``: the action when no rule holds. ``on_degraded``: the least an item gets that could
     not be judged in full. ``review_blocks``: a blocked item gets a review task too. ``digest``: SHA-256
-    of the file's bytes. ``labels`` and ``signals``: those its conditions mention, so that the caller
-    knows which detectors this policy depends on. ``unheard``: names that are neither, taken for signals of
-    plugins that failed; ``degraded``: why, a reason that holds for every item. ``queues``: in the order in
-    which they are asked, the default queue last; ``weights``: what makes a task urgent.
+    of the file's bytes, which are ``text``. ``labels`` and ``signals``: those its conditions mention, so that
+    the caller knows which detectors this policy depends on. ``unheard``: names that are neither, taken for
+    signals of plugins that failed; ``degraded``: why, a reason that holds for every item. ``queues``: in the
+    order in which they are asked, the default queue last; ``weights``: what makes a task urgent.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Policy:
     otherwise: Action
     on_degraded: Action
     digest: str
+    text: bytes = field(default=b"", repr=False)
     description: str = ""
     review_blocks: bool = False
     labels: frozenset[str] = frozenset()

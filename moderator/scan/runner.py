@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -84,6 +85,8 @@ def run_scan(
         moderator.checkpoint.digest,
         f"moderator {_version()}",
         {"device": moderator.device, "batch_size": moderator.settings.batch_size},
+        policy=moderator.policy.text or None,
+        model=json.loads(moderator.checkpoint.config.to_json()),
     )
     state: ScanState = "failed"
     try:

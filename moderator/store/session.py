@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from moderator.errors import StoreError
 from moderator.routing import Router, plain_route
-from moderator.store import audit_log, clock, engine, facets, golden, placing
+from moderator.store import audit_log, clock, engine, facets, golden, placing, registry
 from moderator.store.bulk import insert_rows
 from moderator.store.canonical import canonical_json, escape_text, jsonable, unescape_text
 from moderator.store.seal import Seal
@@ -110,8 +110,15 @@ class Store:
         model_digest: str,
         software: str,
         options: Mapping[str, Any] | None = None,
+        *,
+        policy: bytes | None = None,
+        model: Mapping[str, Any] | None = None,
     ) -> int:
-        """Begin a scan and return its number."""
+        """Begin a scan and return its number.
+
+        ``policy``, the bytes of its file, and ``model``, what it was made of, are kept under their digests,
+        so that verdicts can be reached again.
+        """
         at = clock.now()
         row: dict[str, Any] = {
             "source": escape_text(source),
@@ -125,8 +132,15 @@ class Store:
         with self.writing() as connection:
             scan_id = next_key(connection, ScanRow.id)
             connection.execute(insert(ScanRow), {"id": scan_id, **row})
+            kept: list[dict[str, Any] | None] = []
+            if policy is not None:
+                kept.append(registry.register(connection, "policy", policy_digest, policy, at))
+            if model is not None:
+                body = canonical_json(jsonable(model))
+                kept.append(registry.register(connection, "model", model_digest, body, at))
+            seals = registry.seals_over([each for each in kept if each is not None])
             digests = {key: row[key] for key in ("policy_digest", "model_digest", "software")}
-            audit_log.append(connection, "scan_started", at, {"scan": scan_id, **digests})
+            audit_log.append(connection, "scan_started", at, {"scan": scan_id, **digests}, seals)
         return scan_id
 
     def record(self, scan_id: int, batch: Sequence[Entry], route: Router = plain_route) -> None:

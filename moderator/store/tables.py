@@ -19,12 +19,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0006"
+SCHEMA_REVISION = "v0007"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
 APPEND_ONLY = (
     "verdicts", "decisions", "audit_log", "review_events", "label_corrections", "golden_items",
-    "golden_trials",
+    "golden_trials", "registered",
 )  # fmt: skip
 """Tables whose rows are never edited or deleted: triggers refuse it."""
 
@@ -306,6 +306,21 @@ class TrialRow(Base):
     id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
     task_id: Mapped[int] = mapped_column(_Int, ForeignKey("review_tasks.id"), unique=True)
     golden_id: Mapped[int] = mapped_column(_Int, ForeignKey("golden_items.id"))
+    created_at: Mapped[int] = mapped_column(_Int)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RegisteredRow(Base):
+    """A policy or a model that verdicts were reached with (``registry``). ``body``: a policy's exact bytes,
+    or what a model was made of, as JSON. Never edited."""
+
+    __tablename__ = "registered"
+    __table_args__ = (UniqueConstraint("kind", "digest"),)
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[int] = mapped_column(_Int)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
 
