@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, literal, or_, select, text
+from sqlalchemy.orm import aliased
 
 from moderator.errors import QueueError
 from moderator.store import clock
@@ -100,6 +101,8 @@ def _check(wanted: Filter, limit: int) -> None:
         value = getattr(wanted, name)
         if value is not None and not 0 <= value <= 1:
             raise QueueError(f"{name}: a score is from 0 to 1, got {value!r}")
+        if value is not None and value < LEAST and (name, value) != ("least", 0):
+            raise QueueError(f"{name}: scores below {LEAST} are not kept to find by, got {value!r}")
     if wanted.words is not None and not words_asked(wanted.words):
         raise QueueError(f"{wanted.words!r} holds no word to look for")
 
@@ -214,23 +217,32 @@ def _probes(
     wanted: Filter, facets: Sequence[str], ranges: Sequence[ColumnElement[bool]]
 ) -> list[ColumnElement[bool]]:
     """The conditions that other tables hold, each a look-up for a row of ``TaskRow``."""
-    probes: list[ColumnElement[bool]] = [
-        exists().where(
-            FacetRow.facet == name, FacetRow.rank == -TaskRow.priority, FacetRow.task_id == TaskRow.id
-        )
-        for name in facets
-    ]
+    probes: list[ColumnElement[bool]] = []
+    for name in facets:
+        row = aliased(FacetRow)
+        same = row.rank == -TaskRow.priority, row.task_id == TaskRow.id
+        probes.append(_looked_up(row, TaskRow, row.facet == name, *same))
     if ranges:
-        probes.append(exists().where(ScoreRow.task_id == TaskRow.id, *ranges))
+        probes.append(_looked_up(ScoreRow, TaskRow, ScoreRow.task_id == TaskRow.id, *ranges))
     elif wanted.label is not None and wanted.most is not None and (wanted.least or 0.0) < LEAST:
-        higher = ScoreRow.score > round(wanted.most * MILLION)
-        probes.append(~exists().where(ScoreRow.task_id == TaskRow.id, ScoreRow.label == wanted.label, higher))
+        higher = ScoreRow.label == wanted.label, ScoreRow.score > round(wanted.most * MILLION)
+        probes.append(~_looked_up(ScoreRow, TaskRow, ScoreRow.task_id == TaskRow.id, *higher))
     if wanted.reviewer is not None:
         name = escape_text(wanted.reviewer)
         decided = exists().where(DecisionRow.task_id == TaskRow.id, DecisionRow.reviewer == name)
         holds = and_(plain_state == State.CLAIMED.value, TaskRow.reviewer == name)
         probes.append(or_(holds, decided))
     return probes
+
+
+def _looked_up(row: Any, of: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """That there is the one ``row`` which the conditions name for the row ``of``.
+
+    Not as EXISTS: PostgreSQL would make a join of it, guess how many rows that has, and leave the order of
+    the index in which the first page is found at once.
+    """
+    found = select(literal(1)).select_from(row).where(*conditions).correlate(of).scalar_subquery()
+    return found.is_not(None)
 
 
 def _count(connection: Connection, rows: Select[Any]) -> int:
@@ -269,7 +281,7 @@ def _by_facet(
 ) -> Select[int, int]:
     # the task is looked up for each row: a join could be turned round, and all would have to be sorted
     query = select(FacetRow.task_id.label("id"), FacetRow.rank.label("key")).where(
-        FacetRow.facet == name, exists(select(TaskRow.id).where(TaskRow.id == FacetRow.task_id, *conditions))
+        FacetRow.facet == name, _looked_up(TaskRow, FacetRow, TaskRow.id == FacetRow.task_id, *conditions)
     )
     if after is not None:
         query = query.where(_beyond(FacetRow.rank, FacetRow.task_id, after))
@@ -283,7 +295,7 @@ def _by_score(
 ) -> Select[int, int]:
     key = (-ScoreRow.score).label("key")
     query = select(ScoreRow.task_id.label("id"), key).where(
-        *ranges, exists(select(TaskRow.id).where(TaskRow.id == ScoreRow.task_id, *conditions))
+        *ranges, _looked_up(TaskRow, ScoreRow, TaskRow.id == ScoreRow.task_id, *conditions)
     )
     if after is not None:
         score = -after[0]

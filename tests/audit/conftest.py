@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,8 @@ from tests.store.samples import make_batch, start
 
 Tamper = Callable[[], AbstractContextManager[Connection]]
 
-ENTRIES, VERDICTS, DECISIONS, EVENTS, LABELS, GOLDEN, TRIALS = 12, 8, 3, 7, 3, 2, 1
+ENTRIES, VERDICTS, DECISIONS, EVENTS, LABELS, GOLDEN, TRIALS, REGISTERED = 12, 8, 3, 7, 3, 2, 1, 2
+POLICY = b"name: x"
 COVERED = {
     "verdicts": VERDICTS,
     "decisions": DECISIONS,
@@ -28,6 +30,7 @@ COVERED = {
     "label_corrections": LABELS,
     "golden_items": GOLDEN,
     "golden_trials": TRIALS,
+    "registered": REGISTERED,
 }
 """Table → its rows, which the log covers."""
 
@@ -38,7 +41,10 @@ def fill(store: Store, *, golden: bool = False) -> None:
     ``golden``: 12, before the end a golden task, a claim of a copy of it, and its withdrawal. Each decision
     is two events, a claim and the decision; the second says something of three labels.
     """
-    scan = start(store)
+    digest = hashlib.sha256(POLICY).hexdigest()
+    scan = store.start_scan(
+        "inbox", digest, "ef" * 32, "moderator 0.1.0", policy=POLICY, model={"labels": ["hate"]}
+    )
     desk = ReviewDesk(store)
     store.record(scan, make_batch(range(3), (Action.REVIEW, Action.ALLOW)))
     store.record(scan, make_batch([3], (Action.REVIEW,)))

@@ -39,7 +39,7 @@ LATER = {
     },
 }
 """Table → columns that came with the tree, with claims and with queues; those count priority anew."""
-NO_GOLDEN = {"golden_items": 0, "golden_trials": 0}
+NONE_YET = {"golden_items": 0, "golden_trials": 0, "registered": 0}
 OLD_TABLES = ("scans", "items", "verdicts", "review_tasks", "decisions", "audit_log")
 
 
@@ -127,7 +127,7 @@ def test_old_rows_stay_and_get_their_leaves(
             report = verify(Live(connection))
             assert (report.entries, dict(report.rows), report.fault) == (
                 4,
-                {"verdicts": 5, "decisions": 1, "review_events": 0, "label_corrections": 0, **NO_GOLDEN},
+                {"verdicts": 5, "decisions": 1, "review_events": 0, "label_corrections": 0, **NONE_YET},
                 None,
             )
             assert prove_entry(connection, 2).size == 4
@@ -140,7 +140,7 @@ def test_old_rows_stay_and_get_their_leaves(
             report = verify(Live(connection))
             assert (report.entries, dict(report.rows), report.fault) == (
                 7,
-                {"verdicts": 9, "decisions": 2, "review_events": 2, "label_corrections": 0, **NO_GOLDEN},
+                {"verdicts": 9, "decisions": 2, "review_events": 2, "label_corrections": 0, **NONE_YET},
                 None,
             )
             assert prove_row(connection, "verdicts", 7)[0] == 5

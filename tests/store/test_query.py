@@ -111,8 +111,8 @@ def pages(queue: Queue, wanted: Filter, limit: int) -> list[int]:
 filters = st.builds(
     Filter,
     label=st.sampled_from(["toxicity", "hate"]),
-    least=st.none() | st.floats(0, 1),
-    most=st.none() | st.floats(0, 1),
+    least=st.none() | st.just(0.0) | st.floats(0.05, 1),
+    most=st.none() | st.floats(0.05, 1),
     modality=st.none() | st.sampled_from(["text", "image", "audio"]),
     language=st.none() | st.sampled_from(["zh", "other"]),
     source=st.none() | st.sampled_from([*SOURCES, "elsewhere"]),
@@ -200,6 +200,7 @@ def test_times_are_of_the_opening(store: Store) -> None:
         (Filter(least=0.5), "a range of scores is of a label: name one"),
         (Filter(order="score"), "the order by score is that of a label: name one"),
         (Filter(label="hate", most=1.5), "most: a score is from 0 to 1, got 1.5"),
+        (Filter(label="hate", most=0.01), "most: scores below 0.05 are not kept to find by, got 0.01"),
         (Filter(words="!?"), "'!?' holds no word to look for"),
         (Filter(state="lost"), "unknown task state 'lost'"),
         (Filter(policy="c"), "several digests of a policy begin with 'c'"),
