@@ -87,8 +87,9 @@ class Review:
 class Keeping:
     """What the database keeps beside verdicts."""
 
-    words: str = "none"
-    """``review``: review tasks are found by the words of their texts, which are kept in the clear for it."""
+    words: str = "review"
+    """``review``: review tasks are found by the words of their texts, which are kept in the clear for it;
+    ``none``: they are not."""
 
     def __post_init__(self) -> None:
         if self.words not in ("none", "review"):

@@ -32,6 +32,7 @@ ENTRY_OF = {
     "label_corrections": dict.fromkeys((1, 2, 3), 6),
     "golden_items": {1: 8, 2: 10},
     "golden_trials": {1: 9},
+    "registered": {1: 1, 2: 1},
     "audit_log": {seq: seq for seq in range(1, ENTRIES + 1)},
 }
 ANY_ROW = st.sampled_from(sorted(KEYS)).flatmap(
@@ -158,6 +159,8 @@ def test_every_insertion_is_found(tamper: Tamper, table: str, place: int | str) 
     made = {KEYS[table]: str(key), "position": "99", "idempotency_key": "'another'", "label": "'other'"}
     if table == "golden_trials":
         made["task_id"] = "1"
+    if table == "registered":
+        made["digest"] = "'another'"
     with tamper() as connection:
         connection.execute(
             text(
