@@ -155,9 +155,8 @@ def measured(store: Store, repeat: int) -> None:
     for p95, p50, most, name, _ in figures:
         print(f"  {name:36} {p50:7.1f} {p95:7.1f} {most:7.1f}")
     every.sort()
-    print(
-        f"  all: p50 {every[len(every) // 2]:.1f}, p95 {every[int(0.95 * len(every))]:.1f}, max {every[-1]:.1f} ms"
-    )
+    p50, p95 = every[len(every) // 2], every[int(0.95 * len(every))]
+    print(f"  all: p50 {p50:.1f}, p95 {p95:.1f}, max {every[-1]:.1f} ms")
     for p95, _, _, name, wanted in sorted(figures, key=lambda each: -each[0])[:3]:
         print(f"\n  {name} ({p95:.1f} ms):")
         for line in plans(store, replace(wanted)):
@@ -220,13 +219,16 @@ def main() -> None:
         if arguments.only not in (None, kind):
             continue
         print(kind)
-        with tempfile.TemporaryDirectory(prefix="q") as folder, database(kind, folder) as url:
-            with Store.open(arguments.url or url, words=True) as store:
-                if not arguments.url:
-                    fill(store, arguments.verdicts, arguments.share)
-                    with store.writing() as connection:
-                        connection.execute(text("ANALYZE"))
-                measured(store, arguments.repeat)
+        with (
+            tempfile.TemporaryDirectory(prefix="q") as folder,
+            database(kind, folder) as url,
+            Store.open(arguments.url or url, words=True) as store,
+        ):
+            if not arguments.url:
+                fill(store, arguments.verdicts, arguments.share)
+                with store.writing() as connection:
+                    connection.execute(text("ANALYZE"))
+            measured(store, arguments.repeat)
 
 
 if __name__ == "__main__":
