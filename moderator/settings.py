@@ -91,6 +91,13 @@ class Keeping:
     """``review``: review tasks are found by the words of their texts, which are kept in the clear for it;
     ``none``: they are not."""
 
+    allow_days: float = 0.0
+    """Days after which `audit retain` erases posts that were allowed; 0 keeps them for ever."""
+    review_days: float = 0.0
+    """The same of those for review, once their tasks are finished."""
+    block_days: float = 0.0
+    """The same of those that were blocked."""
+
     def __post_init__(self) -> None:
         if self.words not in ("none", "review"):
             raise SettingsError(f"store.words: must be none or review, got {self.words!r}")
@@ -161,6 +168,7 @@ def load_settings(
 
 _GROUPS = {"limits": Limits, "review": Review, "store": Keeping}
 _SHARES = ("second_review_share", "golden_share")
+_MAY_BE_ZERO = ("text_overlap", "graphic_per_shift", "allow_days", "review_days", "block_days", *_SHARES)
 _TABLES = (*_GROUPS, "reviewers", "plugins")
 
 
@@ -247,7 +255,7 @@ def _checked(where: str, value: Any, known: Mapping[str, Any], key: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, wanted):
         raise SettingsError(f"{where}: must be a {type(default).__name__}, got {value!r}")
     if isinstance(default, (int, float)) and not 0 < value < float("inf"):  # NaN is neither
-        if key in ("text_overlap", "graphic_per_shift", *_SHARES) and value == 0:
+        if key in _MAY_BE_ZERO and value == 0:
             return value
         raise SettingsError(f"{where}: must be above 0 and finite, got {value!r}")
     if key in _SHARES and value > 1:

@@ -22,6 +22,7 @@ from moderator.settings import Settings
 from moderator.store import Store
 from moderator.store.canonical import parse_json
 from moderator.store.registry import registered
+from moderator.store.session import ERASED
 from moderator.store.tables import ItemRow, VerdictRow
 from moderator.store.verdicts import VERDICT_COLUMNS, part_text, verdict_from_row
 from moderator.types import Item, Modality, Part, Verdict
@@ -75,6 +76,8 @@ def replay(
         item = replace(content, id=recorded.item_id, context=context)
     elif parts is not None:
         item = Item(recorded.item_id, _parts(verdict_id, parts), context)
+    elif recorded.item_id == ERASED:
+        raise AuditError(f"verdict {verdict_id}: its content was erased")
     else:
         raise AuditError(
             f"verdict {verdict_id}: its record could not be read then; there is nothing to judge"

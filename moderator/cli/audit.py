@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from moderator.cli.audit_dsa import dsa
+from moderator.cli.audit_erase import ERASING
 from moderator.cli.audit_replay import replay
 from moderator.cli.output import db_option, json_option, print_rows
 from moderator.cli.terminal import echo_json, visible
@@ -34,7 +35,8 @@ def audit() -> None:
 
 
 audit.add_command(dsa)
-audit.add_command(replay)
+for command in (replay, *ERASING):
+    audit.add_command(command)
 
 
 @audit.command()

@@ -200,7 +200,8 @@ def _content(detail: TaskDetail) -> Iterator[str]:
     from moderator.store.verdicts import part_text  # the store is loaded by then
 
     if detail.parts is None:
-        yield "(the record could not be read)"
+        erased = detail.task.verdict.item_id == "(erased)"
+        yield "(the content was erased)" if erased else "(the record could not be read)"
         return
     for part in detail.parts:
         text = part_text(part)

@@ -74,6 +74,10 @@ class ExposureSpentError(QueueError):
     """The reviewer has seen as many graphic tasks as a shift may have."""
 
 
+class HeldError(QueueError):
+    """What shall be erased is under a legal hold."""
+
+
 class AppealExpiredError(QueueError):
     """The time to appeal has passed."""
 

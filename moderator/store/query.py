@@ -31,7 +31,7 @@ from moderator.types import Action, State
 
 Order = Literal["urgency", "newest", "oldest", "score"]
 WAITING = "waiting"
-_FEW = 2_000
+_FEW = 5_000
 """Tasks that are sorted rather than gone through in order."""
 _COUNTED = 20_000
 """Rows counted to tell rare conditions from common ones."""

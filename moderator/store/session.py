@@ -31,6 +31,8 @@ Entry = tuple[int, Item | None, str, Verdict, bool]
 
 ScanState = Literal["finished", "interrupted", "failed"]
 _PAGE = 1000
+ERASED = "(erased)"
+"""In place of an item's id and of words that were erased."""
 
 
 class Store:
@@ -102,6 +104,15 @@ class Store:
     def acting(self) -> AbstractContextManager[Connection]:
         """A transaction that locks rows of tasks first, and takes its turn to add others after that."""
         return engine.acting(self._engine)
+
+    def settle(self) -> None:
+        """After an erasure: SQLite's write-ahead log still holds what the pages held before; empty it."""
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect() as connection:
+                connection.rollback()
+                raw = connection.connection.driver_connection
+                if raw is not None:
+                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def start_scan(
         self,

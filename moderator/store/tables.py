@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "v0007"
+SCHEMA_REVISION = "v0008"
 """The migration these tables are at; a test keeps it equal to the newest one."""
 
 APPEND_ONLY = (
@@ -308,6 +308,20 @@ class TrialRow(Base):
     golden_id: Mapped[int] = mapped_column(_Int, ForeignKey("golden_items.id"))
     created_at: Mapped[int] = mapped_column(_Int)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class HoldRow(Base):
+    """Posts that must be kept: an author's, or those of an id (``item``), until it is released."""
+
+    __tablename__ = "legal_holds"
+
+    id: Mapped[int] = mapped_column(_Int, primary_key=True, autoincrement=False)
+    author: Mapped[str | None] = mapped_column(String)
+    item: Mapped[str | None] = mapped_column(String)
+    reason: Mapped[str] = mapped_column(String)
+    placed_by: Mapped[str] = mapped_column(String)
+    placed_at: Mapped[int] = mapped_column(_Int)
+    released_at: Mapped[int | None] = mapped_column(_Int)
 
 
 class RegisteredRow(Base):

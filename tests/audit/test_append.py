@@ -16,6 +16,7 @@ from moderator.audit.source import Live
 from moderator.audit.verify import verify
 from moderator.errors import StoreError
 from moderator.review import ReviewDesk
+from moderator.review.erasure import Erasure
 from moderator.store import Queue, Store
 from moderator.store.audit_log import append, events, head
 from moderator.types import Action
@@ -161,7 +162,7 @@ def test_a_role_with_the_documented_rights_writes_and_cannot_edit(
 ) -> None:
     url = new_postgresql()
     with Store.open(url) as owner, owner.writing() as connection:
-        for role in ("moderator_writer", "moderator_auditor"):
+        for role in ("moderator_eraser", "moderator_writer", "moderator_auditor"):
             connection.execute(text(f"DROP ROLE IF EXISTS {role}"))
         for statement in grants():
             connection.execute(text(statement))
@@ -192,13 +193,17 @@ def test_a_role_with_the_documented_rights_writes_and_cannot_edit(
         ):
             with pytest.raises(StoreError, match="permission denied"), store.writing() as connection:
                 connection.execute(text(act))
+    with Store.open(url + "&options=-c%20role%3Dmoderator_eraser") as store:
+        erasure = Erasure(store)
+        erasure.release(erasure.hold("lea", "a court asked", author="eve"), "lea", "done")
+        assert erasure.erase("lea", "asked for it", item="post-1") == 1
     with Store.open(url + "&options=-c%20role%3Dmoderator_auditor", migrate=False) as store:
         with store.snapshot() as connection:
             report = verify(Live(connection))
         with pytest.raises(StoreError, match="permission denied"):
             start(store)
-    assert (report.entries, report.fault) == (4, None)
+    assert (report.entries, report.fault) == (7, None)
     with Store.open(url) as owner, owner.writing() as connection:
-        for role in ("moderator_writer", "moderator_auditor"):
+        for role in ("moderator_eraser", "moderator_writer", "moderator_auditor"):
             connection.execute(text(f"DROP OWNED BY {role}"))
             connection.execute(text(f"DROP ROLE {role}"))

@@ -97,3 +97,25 @@ def test_diff_counts_what_changes(folder: Path, tmp_path: Path) -> None:
     alone = CliRunner().invoke(cli, ["diff", str(folder / "in.jsonl"), "--model", "default"])
     assert alone.exit_code == 2
     assert "name two models or two policies to compare" in alone.output
+
+
+def test_erasing_holding_retaining(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(folder / "moderator.db", tmp_path / "moderator.db")
+    at = ("--db", db(tmp_path))
+    lead = ("--reviewer", "lea", "--reason", "request 12", *at)
+    assert "hold 1 placed" in run("audit", "hold", "--item", "p0", *lead).stdout
+    assert json.loads(run("audit", "holds", *at, "--json").stdout)[0]["item"] == "p0"
+    refused = CliRunner().invoke(cli, ["audit", "erase", "--item", "p0", *lead])
+    assert "is under legal hold 1" in str(refused.exception)
+    assert "1 posts erased" in run("audit", "erase", "--item", "p1", *lead).stdout
+    assert "hold 1 released" in run("audit", "release", "1", *lead).stdout
+    unset = CliRunner().invoke(cli, ["audit", "retain", *at])
+    assert unset.exit_code == 2 and "no age is set" in unset.output
+    for action in ("ALLOW", "BLOCK"):
+        monkeypatch.setenv(f"MODERATOR_STORE_{action}_DAYS", "0.0000001")
+    would = json.loads(run("audit", "retain", "--dry-run", *at, "--json").stdout)
+    assert json.loads(run("audit", "retain", *at, "--json").stdout) == would
+    assert set(would) == {"allow", "block"}
+    run("audit", "verify", *at)
+    gone = CliRunner().invoke(cli, ["audit", "replay", "2", *at])
+    assert "its content was erased" in str(gone.exception)
