@@ -74,7 +74,7 @@ def test_a_clean_log(filled: str) -> None:
     shown = run("verify", "--db", filled).stdout
     assert shown.startswith(
         "nothing was changed: 9 entries over 8 verdicts, 3 decisions, 6 review events, "
-        "3 label corrections, 0 golden items, 0 golden trials; root "
+        "3 label corrections, 0 golden items, 0 golden trials, 2 registered; root "
     )
     report = said("verify", "--db", filled, "--json")
     assert report == {
@@ -87,6 +87,7 @@ def test_a_clean_log(filled: str) -> None:
             "label_corrections": 3,
             "golden_items": 0,
             "golden_trials": 0,
+            "registered": 2,
         },
         "root": shown.split()[-1],
         "checkpoint": None,
@@ -222,7 +223,7 @@ def test_proofs_can_be_checked_from_what_is_printed(filled: str) -> None:
 
 def test_an_export_goes_to_standard_output(filled: str) -> None:
     shown = run("export", "--db", filled).stdout
-    assert run("export", "--db", filled, "--output", "log.jsonl").stdout == "30 rows in log.jsonl\n"
+    assert run("export", "--db", filled, "--output", "log.jsonl").stdout == "32 rows in log.jsonl\n"
     assert Path("log.jsonl").read_text() == shown
     assert "nothing was changed: 9 entries" in run("verify", "--export", "log.jsonl").stdout
 
