@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,20 +75,38 @@ def _fill() -> None:
 
 
 def _facets(row: Any) -> list[str]:
-    from moderator.store.canonical import unescape_text
-    from moderator.store.facets import facet, reason_of
-
     names = [
-        facet("source", unescape_text(row.source)),
-        facet("policy", unescape_text(row.policy_digest)),
-        facet("model", unescape_text(row.model_digest)),
+        _facet(f"{kind}={value}")
+        for kind, value in (
+            ("source", row.source),
+            ("policy", row.policy_digest),
+            ("model", row.model_digest),
+        )
     ]
     degraded = json.loads(bytes(row.degraded))
-    names += [facet("degraded", "any")] if degraded else []
-    names += [facet("degraded", reason_of(unescape_text(each))) for each in degraded]
+    names += ["degraded=any"] if degraded else []
+    names += [_facet(_escaped(f"degraded={_reason(each)}")) for each in degraded]
     parts = [] if row.parts is None else json.loads(bytes(row.parts))
-    names += [facet("modality", part["modality"]) for part in parts]
+    names += [f"modality={part['modality']}" for part in parts]
     return list(dict.fromkeys(names))
+
+
+# as store/facets.py and store/canonical.py had it when this was written: migrations do not change with them
+
+
+def _facet(escaped: str) -> str:
+    if len(escaped) <= 120:
+        return escaped
+    return f"{escaped[:100]}#{hashlib.sha256(escaped.encode()).hexdigest()[:16]}"
+
+
+def _reason(degraded: str) -> str:
+    return re.sub(r"\d+(?:\.\d+)?", "#", degraded.split(":", 1)[0]).strip()
+
+
+def _escaped(text: str) -> str:
+    unsafe = "[\x00-\x1f\x7f\\\\\ud800-\udfff]"
+    return re.sub(unsafe, lambda found: "\\\\" if found[0] == "\\" else f"\\u{ord(found[0]):04x}", text)
 
 
 def downgrade() -> None:

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from moderator.errors import QueueError
 from moderator.review import ReviewDesk
-from moderator.store import Filter, Queue, Store
+from moderator.store import Filter, Queue, Store, migrate
+from moderator.store.engine import make_engine, parse_url
 from moderator.store.facets import forget_words, reason_of
 from moderator.store.queue import Task
+from moderator.store.tables import FacetRow, ScoreRow
 from moderator.store.words import words_asked, words_of
 from moderator.types import Action, Item, Verdict
 from tests.store.samples import make_verdict
@@ -239,6 +242,28 @@ def test_words_are_forgotten(store: Store) -> None:
         forget_words(connection, [found[0].id])  # as many items as tasks here, in the same order
     assert [task.id for task in queue.query(Filter(words="微信")).tasks] == [task.id for task in found[1:]]
     assert found[0].id in [task.id for task in queue.query(Filter(language="zh")).tasks]
+
+
+def test_tasks_of_older_databases_get_what_they_are_found_by(database_url: str) -> None:
+    def rows(opened: Store) -> tuple[set[Any], set[Any]]:
+        with opened.reading() as connection:
+            facets = connection.execute(select(FacetRow.facet, FacetRow.rank, FacetRow.task_id)).all()
+            scores = connection.execute(select(ScoreRow.label, ScoreRow.score, ScoreRow.task_id)).all()
+        kept = {tuple(row) for row in facets if not row.facet.startswith(("language=", "word="))}
+        return kept, {tuple(row) for row in scores}
+
+    with Store.open(database_url) as opened:
+        fill(opened, 40)
+        scan = opened.start_scan("C:\\posts\n" + "long " * 40, "cd" * 32, "ef" * 32, "moderator 0.1.0")
+        opened.record(scan, [entry(0)])
+        before = rows(opened)
+    engine = make_engine(parse_url(database_url))
+    migrate.downgrade(engine, "v0005")
+    migrate.upgrade(engine)
+    engine.dispose()
+    with Store.open(database_url) as opened:
+        assert rows(opened) == before
+    assert len(before[0]) > 150
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
