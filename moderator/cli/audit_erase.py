@@ -21,7 +21,9 @@ _HOLDS = ("id", "author", "item", "reason", "placed_by", "placed_at")
 author_option = click.option("--author", metavar="NAME", help="Posts whose context names this author.")
 item_option = click.option("--item", metavar="ID", help="Posts of this id.")
 by_option = click.option("--reviewer", metavar="NAME", required=True, help="Who does it; a lead.")
-reason_option = click.option("--reason", metavar="TEXT", required=True, help="Why.")
+reason_option = click.option(
+    "--reason", metavar="TEXT", required=True, help="Why; it stays in the log, so name nobody."
+)
 
 
 @click.command("erase")

@@ -66,6 +66,7 @@ class Erasure:
                         f"`moderator audit release {held.id}` lifts it"
                     )
             _erase(connection, [row.id for row in rows])
+            _forget_holds(connection, author, item)
             said = {"items": [row.id for row in rows], "by": escape_text(by), "reason": escape_text(reason)}
             if rows:
                 audit_log.append(connection, "erased", clock.now(), said)
@@ -207,6 +208,15 @@ def _erase(connection: Connection, items: Sequence[int]) -> None:
         of_items = tasks.where(VerdictRow.item_id.in_(chunk))
         words = {"filed_by": ERASED, "statement": ERASED}
         connection.execute(update(AppealRow).where(AppealRow.task_id.in_(of_items)).values(words))
+
+
+def _forget_holds(connection: Connection, author: str | None, item: str | None) -> None:
+    """Holds that were lifted no longer name whom they were about."""
+    lifted = update(HoldRow).where(HoldRow.released_at.is_not(None))
+    if author is not None:
+        connection.execute(lifted.where(HoldRow.author == escape_text(author)).values(author=ERASED))
+    if item is not None:
+        connection.execute(lifted.where(HoldRow.item == escape_text(item)).values(item=ERASED))
 
 
 def _chunks(numbers: Sequence[int]) -> Iterable[Sequence[int]]:

@@ -106,13 +106,19 @@ class Store:
         return engine.acting(self._engine)
 
     def settle(self) -> None:
-        """After an erasure: SQLite's write-ahead log still holds what the pages held before; empty it."""
+        """After an erasure: SQLite's write-ahead log still holds what the pages held before; empty it.
+
+        ``StoreError`` if somebody reads from it, and it cannot be emptied yet.
+        """
         if self._engine.dialect.name == "sqlite":
             with self._engine.connect() as connection:
                 connection.rollback()
                 raw = connection.connection.driver_connection
-                if raw is not None:
-                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if raw is not None and raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise StoreError(
+                        f"{self.url}: erased, but the write-ahead log beside the database still holds it, "
+                        "since somebody reads from it; erase again when nobody does, which empties it"
+                    )
 
     def start_scan(
         self,

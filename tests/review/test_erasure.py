@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 from moderator.audit.source import Live
 from moderator.audit.verify import verify
-from moderator.errors import QueueError
+from moderator.errors import QueueError, StoreError
 from moderator.review import ReviewDesk
 from moderator.review.erasure import Erasure
 from moderator.review.refusals import HeldError, MissingReasonError, WrongRoleError
@@ -39,7 +39,7 @@ def fill(store: Store, action: Action = Action.REVIEW) -> None:
         item = Item.of(
             id=f"{SECRET}id{at}", text=words, context={"author": f"{author}", "note": SECRET + author}
         )
-        batch.append((at, item, f"{SECRET}id{at}{author}", make_verdict("x", action), False))
+        batch.append((at, item, f"{SECRET}{author}{at}", make_verdict("x", action), False))
     store.record(start(store), batch)
 
 
@@ -78,16 +78,34 @@ def test_no_byte_of_it_is_left_in_the_files(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path / 'moderator.db'}", words=True) as store:
         for _ in range(40):  # several pages, and a write-ahead log that was begun anew
             fill(store)
+        desk = ReviewDesk(store)
+        desk.decide(1, Action.BLOCK, "ann", "clear")
+        desk.appeal(1, f"{SECRET}eve", f"{SECRET}eve says no")
+        erasure = Erasure(store)
+        erasure.release(erasure.hold("lea", "x", item=f"{SECRET}eve0"), "lea", "done")
         needle = f"{SECRET}eve".encode()
 
         def holds_it() -> list[str]:
             return [path.name for path in sorted(tmp_path.iterdir()) if needle in path.read_bytes()]
 
         assert holds_it()
-        Erasure(store).erase("lea", "asked for it", author="eve")
+        erasure.erase("lea", "asked for it", author="eve")
+        erasure.erase("lea", "asked for it", item=f"{SECRET}eve0")
         assert holds_it() == []
         assert any(f"{SECRET}mallory".encode() in path.read_bytes() for path in tmp_path.iterdir())
         stands(store)
+
+
+def test_a_log_that_cannot_be_emptied_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderator.store.engine.BUSY_SECONDS", 0.2)
+    with Store.open(f"sqlite:///{tmp_path / 'moderator.db'}") as store:
+        fill(store)
+        with store.snapshot() as connection:
+            connection.execute(select(ItemRow.id)).all()
+            with pytest.raises(StoreError, match="erased, but the write-ahead log beside the database"):
+                Erasure(store).erase("lea", "asked for it", author="eve")
+        assert Erasure(store).erase("lea", "asked for it", author="eve") == 0
+        assert all(f"{SECRET}eve".encode() not in path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_a_hold_wins_over_erasure_and_retention(store: Store) -> None:
@@ -99,7 +117,7 @@ def test_a_hold_wins_over_erasure_and_retention(store: Store) -> None:
         HeldError, match=f"under legal hold {number}; `moderator audit release {number}` lifts it"
     ):
         erasure.erase("lea", "asked for it", author="eve")
-    held = erasure.hold("lea", "another", item=f"{SECRET}id1mallory")
+    held = erasure.hold("lea", "another", item=f"{SECRET}mallory1")
     assert erasure.retain({Action.BLOCK: timedelta(0)}) == {Action.BLOCK: 2}
     with store.reading() as connection:
         left = connection.execute(select(ItemRow.id).where(ItemRow.parts.is_not(None))).scalars().all()
@@ -141,5 +159,5 @@ def test_who_may_and_why(store: Store) -> None:
     for named in ({}, {"author": "eve", "item": "x"}):
         with pytest.raises(QueueError, match="name an author or the id of an item, one of them"):
             erasure.erase("lea", "asked", **named)
-    assert erasure.erase("lea", "asked", item=f"{SECRET}id0eve") == 1
+    assert erasure.erase("lea", "asked", item=f"{SECRET}eve0") == 1
     assert erasure.erase("lea", "asked", author="eve") == 2
