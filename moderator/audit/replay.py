@@ -128,7 +128,7 @@ def _numbers(
 ) -> Iterator[Difference]:
     for name in sorted({*before, *after}):
         one, other = before.get(name), after.get(name)
-        if one is None or other is None or abs(one - other) > tolerance:
+        if one is None or other is None or not abs(one - other) <= tolerance:  # NaN is equal to nothing
             yield Difference(f"{kind} {name}", one, other)
 
 

@@ -151,6 +151,8 @@ def test_another_embedder_under_the_same_model_is_a_difference(moderator: Modera
     assert found.equal and found.notes == ("computed in another precision",) and found.tolerance == 2e-3
     moved = replace(verdict, scores={**verdict.scores, "hate": verdict.scores["hate"] + 0.01})
     assert [each.what for each in compared(verdict, moved).differences] == ["score hate"]
+    odd = replace(verdict, scores={**verdict.scores, "hate": float("nan")})
+    assert [each.what for each in compared(odd, verdict).differences] == ["score hate"]
     newer = replace(verdict, software="moderator 9")
     assert compared(verdict, newer).equal
     assert compared(verdict, newer).notes[0].startswith("recorded by moderator ")
